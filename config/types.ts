@@ -1,0 +1,77 @@
+/**
+ * What the rest of the gateway knows of its configuration: validated, with every default filled in.
+ *
+ * @module
+ */
+
+/** The levels of `LOG_LEVEL`, most talkative first. */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = typeof LOG_LEVELS[number];
+
+/** The formats of `LOG_FORMAT`. */
+export const LOG_FORMATS = ["text", "json"] as const;
+export type LogFormat = typeof LOG_FORMATS[number];
+
+/** The gateway's own settings, each from a flag, an environment variable, `.env` or its default. */
+export interface Settings {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  /** Folder that also gets `gateway.log`; undefined writes no file. */
+  readonly logDir: string | undefined;
+  /** Idle time after which a streamable session expires, in ms; 0 means never. */
+  readonly streamSessionTtlMs: number;
+  readonly disableBridgeCleanup: boolean;
+  readonly disableStreamCleanup: boolean;
+  /** Whether a request without a session id opens a session by itself. */
+  readonly implicitSessions: boolean;
+  readonly mcpConfig: string;
+  /** Whether `mcpConfig` was asked for by name: then a missing file is a mistake. */
+  readonly mcpConfigNamed: boolean;
+  readonly requestTimeoutMs: number;
+  readonly startTimeoutMs: number;
+  readonly clientReplyTimeoutMs: number;
+  readonly sseAfterMs: number;
+  readonly implicitTtlMs: number;
+  readonly drainMs: number;
+}
+
+/** A server that runs as a child process and speaks on stdin and stdout. */
+export interface StdioServer {
+  readonly type: "stdio";
+  readonly command: string;
+  readonly args: readonly string[];
+  /** Variables on top of the allow-list that every child gets. Values may be secrets. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute. Defaults to the folder of the configuration file. */
+  readonly cwd: string;
+}
+
+/** A server elsewhere, reached over HTTP. */
+export interface RemoteServer {
+  readonly type: "http" | "sse";
+  readonly url: string;
+  /** Values may be secrets. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** What `session` of a server's entry may set; undefined falls back to the gateway's setting. */
+export interface SessionOptions {
+  /** Idle time after which a session of this server expires, in ms; 0 means never. */
+  readonly idleTtlMs: number | undefined;
+  /** How long one request may take, in ms. */
+  readonly requestTimeoutMs: number | undefined;
+  /** False: sessions of this server never expire. */
+  readonly cleanup: boolean;
+}
+
+/** One entry of the servers file. */
+export interface ServerConfig {
+  /** Its key in the file: the `:serverId` of `/mcp/:serverId`. */
+  readonly id: string;
+  readonly transport: StdioServer | RemoteServer;
+  readonly disabled: boolean;
+  readonly session: SessionOptions;
+}
