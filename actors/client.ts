@@ -1,0 +1,41 @@
+/**
+ * The contract between a session and whoever speaks to its client: where messages to the client go.
+ *
+ * The routes implement it over HTTP; tests implement it over arrays. None of its methods throws, and all of them
+ * do nothing once the client is gone or the reply is complete, so a session may answer late without asking first.
+ *
+ * @module
+ */
+import type { Failure } from "../errors.ts";
+
+/** One open stream of messages to a client. */
+export interface ClientStream {
+  /** False as soon as the client is known to be gone or the stream was closed. */
+  readonly open: boolean;
+  /** Sends one message (JSON text on one line). */
+  send(text: string): void;
+  /** Ends the stream. Idempotent. */
+  close(): void;
+}
+
+/**
+ * Where one POSTed message is answered. Exactly one of `accept`, `answer` and `fail` completes it.
+ *
+ * `send` before that (the first message that belongs to the request) or `stream` turns the reply into a stream of
+ * events; the answer then becomes its last event.
+ */
+export interface Reply extends ClientStream {
+  /**
+   * Tells the client the id of the session that was opened for it, with the answer or the start of the stream; an
+   * error (`fail`) names no session. `undefined` takes it back.
+   */
+  name(sessionId: string | undefined): void;
+  /** The message was taken and has no answer (a notification, a response). */
+  accept(): void;
+  /** Starts the stream without a message, for an answer that takes long. */
+  stream(): void;
+  /** Completes the reply with the server's answer. */
+  answer(text: string): void;
+  /** Completes the reply with an error of the gateway's own, under the request's id where it has one. */
+  fail(failure: Failure): void;
+}

@@ -1,0 +1,300 @@
+/**
+ * What client and server have to say to each other: which request awaits which answer, and which stream a message
+ * goes out on. One session owns one conversation; the session decides how long it lives, the conversation knows
+ * whether it is in use.
+ *
+ * ## Which stream a message of the server goes to
+ *
+ * | message | stream |
+ * | --- | --- |
+ * | answer | the reply of its request |
+ * | progress | the reply of the request with its token |
+ * | related to a task | the reply of the `tasks/result` that waits for that task |
+ * | the server takes back a request | the stream which that request went out on |
+ * | anything else | the newest request in flight whose client is connected, else the standalone stream |
+ *
+ * On stdio a message does not say which request it belongs to, hence the last row. Where there is no stream, the
+ * message is kept for the next standalone one (bounded; progress is not worth keeping).
+ *
+ * @module
+ */
+import { type Failure, rpcErrorText } from "../errors.ts";
+import { logger } from "../log.ts";
+import {
+  encodeNotification,
+  type NotificationMessage,
+  type RequestMessage,
+  type ResponseMessage,
+} from "../protocol/jsonrpc.ts";
+import { Backlog } from "./backlog.ts";
+import type { ClientStream, Reply } from "./client.ts";
+import { type Exchange, Exchanges } from "./exchanges.ts";
+import { type Question, Questions } from "./questions.ts";
+
+/** Durations in ms. */
+export interface ConversationLimits {
+  /** How long a server's request waits for the client. */
+  readonly clientReplyTimeoutMs: number;
+  /** How long a server's request waits at most, however long a request of the client is in flight beside it. */
+  readonly requestTimeoutMs: number;
+  /** After how long without an answer a reply becomes a stream. */
+  readonly sseAfterMs: number;
+}
+
+/** How to make a {@link Conversation}. */
+export interface ConversationOptions {
+  /** Names the session in log lines. */
+  readonly handle: string;
+  readonly limits: ConversationLimits;
+  /** Sends one message to the server. */
+  readonly send: (text: string) => void;
+  readonly now: number;
+}
+
+const log = logger("session");
+
+/** See the module's documentation. All times are ms of the session's clock. */
+export class Conversation {
+  readonly #options: ConversationOptions;
+  /** The client's requests in flight. */
+  readonly #exchanges = new Exchanges();
+  /** The server's requests that the client has not answered. */
+  readonly #questions = new Questions();
+  /** Messages of the server that wait for a standalone stream. */
+  readonly #backlog = new Backlog();
+  /** The client's GET stream; may be closed by now. */
+  #standalone: ClientStream | undefined;
+  /** The last message of the client, or the end of the last request in flight. */
+  #lastUsed: number;
+
+  constructor(options: ConversationOptions) {
+    this.#options = options;
+    this.#lastUsed = options.now;
+  }
+
+  /** Since when it is idle, where nothing is in flight. */
+  get lastUsed(): number {
+    return this.#lastUsed;
+  }
+
+  /** The client's requests that are not answered. */
+  get requestsInFlight(): number {
+    return this.#exchanges.size;
+  }
+
+  /** Requests in flight in either direction. While there is one, the session is in use. */
+  get inFlight(): number {
+    return this.#exchanges.size + this.#questions.inFlight;
+  }
+
+  /** Whether the server waits for the client. */
+  get asking(): boolean {
+    return this.#questions.size > 0;
+  }
+
+  /** Things that this object still holds on to; 0 after {@link close}. */
+  get held(): number {
+    return this.#exchanges.size + this.#questions.size + this.#backlog.size + (this.#standalone ? 1 : 0);
+  }
+
+  /**
+   * The client asks.
+   *
+   * @param timeoutMs How long the server may take; Infinity where somebody else watches over that.
+   * @returns Why the request was not sent; undefined when it was.
+   */
+  request(message: RequestMessage, reply: Reply, { now, timeoutMs }: { now: number; timeoutMs: number }): Failure | undefined {
+    if (this.#exchanges.has(message.id)) return { code: "duplicateId", detail: JSON.stringify(message.id) };
+    this.#heard(now);
+    this.#exchanges.add(message, reply, {
+      sentAt: now,
+      waitedMsBefore: this.#questions.waitedMs(now),
+      timeoutMs,
+    });
+    this.#options.send(message.text);
+    return undefined;
+  }
+
+  /** The client tells; maybe that it takes back a request, which is then in flight no longer. */
+  notification(message: NotificationMessage, now: number): void {
+    this.#heard(now);
+    if (message.method === "notifications/cancelled") this.#cancel(message.params?.requestId);
+    this.#options.send(message.text);
+  }
+
+  /** The client answers a question. An answer that comes too late is nobody's mistake. */
+  response(message: ResponseMessage, now: number): void {
+    this.#heard(now);
+    if (message.id !== null && this.#questions.remove(message.id, now)) {
+      this.#backlog.forget(message.id);
+      this.#options.send(message.text);
+    } else {
+      log.debug("Session {handle}: dropped an answer to no open request", { handle: this.#options.handle });
+    }
+  }
+
+  /**
+   * A second standalone stream replaces the first: that one is often half open, and then nobody reads it. Opening
+   * one is a sign of life but no use of the session, or a client that only ever reconnects would keep it for ever.
+   */
+  openStream(stream: ClientStream, now: number): void {
+    this.#questions.clientHeard();
+    this.#standalone?.close();
+    this.#standalone = stream;
+    for (const kept of this.#backlog.takeAll()) {
+      stream.send(kept.text);
+      if (kept.questionId !== undefined) this.#questions.delivered(kept.questionId, stream, now);
+    }
+  }
+
+  /** The server answers. Answers to what was cancelled or timed out are dropped. */
+  serverAnswered(message: ResponseMessage, now: number): void {
+    const exchange = message.id === null ? undefined : this.#exchanges.take(message.id);
+    if (exchange === undefined) {
+      log.debug("Session {handle}: dropped an answer to a request that is not in flight", {
+        handle: this.#options.handle,
+      });
+      return;
+    }
+    this.#lastUsed = now;
+    exchange.reply.answer(message.text);
+  }
+
+  /** The server asks the client. */
+  serverAsked(message: RequestMessage, now: number): void {
+    if (this.#questions.has(message.id)) {
+      log.warn("Session {handle}: the server used the id of a request that is in flight, {id}; dropped", {
+        handle: this.#options.handle,
+        id: JSON.stringify(message.id),
+      });
+      return;
+    }
+    this.#questions.ask(message.id, now);
+    const stream = this.#streamFor(message);
+    if (stream === undefined) return this.#keep(message.text, message.id, now);
+    stream.send(message.text);
+    this.#questions.delivered(message.id, stream, now);
+  }
+
+  /** The server tells. */
+  serverTold(message: NotificationMessage, now: number): void {
+    if (message.method === "notifications/cancelled") return this.#serverCancelled(message, now);
+    const stream = this.#streamFor(message);
+    if (stream !== undefined) stream.send(message.text);
+    else if (message.method !== "notifications/progress") this.#keep(message.text, undefined, now);
+  }
+
+  /**
+   * Does what is due: turns slow replies into streams, answers for a server that takes too long, and for a client
+   * that does.
+   *
+   * @returns When this wants to be called next; Infinity when nothing waits.
+   */
+  onTime(now: number): number {
+    let next = Infinity;
+    for (const exchange of this.#exchanges) {
+      const leftMs = exchange.timeoutMs - this.#ageMs(exchange, now);
+      if (leftMs <= 0) {
+        this.#timeOut(exchange, now);
+        continue;
+      }
+      next = Math.min(next, now + leftMs);
+      if (exchange.slow) continue;
+      const slowAt = exchange.sentAt + this.#options.limits.sseAfterMs;
+      if (now >= slowAt) {
+        exchange.slow = true;
+        exchange.reply.stream();
+      } else {
+        next = Math.min(next, slowAt);
+      }
+    }
+    for (const question of this.#questions) next = Math.min(next, this.#onQuestionTime(question, now));
+    return next;
+  }
+
+  /** Answers all that is in flight with a failure, closes all streams and forgets everything. Idempotent. */
+  close(failure: Failure): void {
+    const exchanges = this.#exchanges.takeAll();
+    const standalone = this.#standalone;
+    this.#questions.clear();
+    this.#backlog.takeAll();
+    this.#standalone = undefined;
+    for (const { reply } of exchanges) reply.fail(failure);
+    standalone?.close();
+  }
+
+  /** The client sent something: it lives, and it uses the session. */
+  #heard(now: number): void {
+    this.#lastUsed = now;
+    this.#questions.clientHeard();
+  }
+
+  /** `initialize` cannot be taken back (the specification forbids it). */
+  #cancel(requestId: unknown): void {
+    if (typeof requestId !== "string" && typeof requestId !== "number") return;
+    if (this.#exchanges.get(requestId)?.method === "initialize") return;
+    this.#exchanges.take(requestId)?.reply.fail({ code: "requestCancelled" });
+  }
+
+  /** The server takes back a question: it waits no longer, and a client that saw it is told. */
+  #serverCancelled(message: NotificationMessage, now: number): void {
+    const id = message.params?.requestId;
+    if (typeof id !== "string" && typeof id !== "number") return;
+    const stream = this.#questions.get(id)?.stream;
+    if (!this.#questions.remove(id, now)) return;
+    this.#backlog.forget(id);
+    if (stream?.open) stream.send(message.text);
+  }
+
+  /** See the table at the top. */
+  #streamFor(message: RequestMessage | NotificationMessage): ClientStream | undefined {
+    const parent = this.#exchanges.parentOf(message.method, message.params);
+    if (parent?.reply.open) return parent.reply;
+    const standalone = this.#standalone?.open ? this.#standalone : undefined;
+    // Progress of a request that is over (a task's may outlive it) concerns no other request.
+    if (message.method === "notifications/progress") return standalone;
+    return this.#exchanges.newestOpen()?.reply ?? standalone;
+  }
+
+  #keep(text: string, questionId: RequestMessage["id"] | undefined, now: number): void {
+    for (const dropped of this.#backlog.keep({ text, questionId })) {
+      log.debug("Session {handle}: dropped a message that no stream took", { handle: this.#options.handle });
+      if (dropped.questionId !== undefined) this.#giveUp(dropped.questionId, "it has no stream open", now);
+    }
+  }
+
+  /** How long the server has had for a request: time that it waited for the client is not its own. */
+  #ageMs(exchange: Exchange, now: number): number {
+    return now - exchange.sentAt - (this.#questions.waitedMs(now) - exchange.waitedMsBefore);
+  }
+
+  #timeOut(exchange: Exchange, now: number): void {
+    this.#exchanges.take(exchange.id);
+    this.#lastUsed = now;
+    const detail = `${exchange.method} took more than ${exchange.timeoutMs} ms`;
+    this.#options.send(encodeNotification("notifications/cancelled", { requestId: exchange.id, reason: detail }));
+    exchange.reply.fail({ code: "requestTimeout", detail });
+  }
+
+  /** Gives up on a question that is due, and returns when it is due otherwise. */
+  #onQuestionTime(question: Question, now: number): number {
+    const { clientReplyTimeoutMs, requestTimeoutMs } = this.#options.limits;
+    // A person may be thinking about it, on behalf of a request that is in flight. That has a bound too.
+    const patient = this.#exchanges.size > 0 && question.stream?.open === true;
+    const limitMs = patient ? Math.max(clientReplyTimeoutMs, requestTimeoutMs) : clientReplyTimeoutMs;
+    const dueAt = question.since + limitMs;
+    // Patience ends with the stream or the request, which nobody announces: look again now and then.
+    if (now < dueAt) return Math.min(dueAt, now + clientReplyTimeoutMs);
+    const delivered = question.stream !== undefined;
+    this.#backlog.forget(question.id);
+    this.#giveUp(question.id, delivered ? `within ${limitMs} ms` : "it has no stream open", now);
+    if (delivered) this.#questions.clientFellSilent();
+    return Infinity;
+  }
+
+  /** Answers the server in place of the client. */
+  #giveUp(questionId: RequestMessage["id"], detail: string, now: number): void {
+    if (!this.#questions.remove(questionId, now)) return;
+    this.#options.send(rpcErrorText({ code: "clientSilent", detail }, questionId));
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * Why sessions end. Every end has exactly one of these reasons.
+ *
+ * @module
+ */
+import type { Failure } from "../errors.ts";
+
+/** The reasons, and what they mean to whoever asks. */
+export const END_REASONS = {
+  client_delete: "its client sent DELETE",
+  idle: "it was idle for longer than its TTL",
+  implicit: "it was opened implicitly and its id never came back",
+  max_lifetime: "it reached its maximum lifetime",
+  evicted: "it was idle and its resources were needed",
+  backend_exit: "its server ended",
+  backend_start_failed: "its server did not start",
+  admin: "an administrator ended it",
+  shutdown: "the gateway shut down",
+  protocol_error: "its server broke the protocol",
+} as const;
+
+export type EndReason = keyof typeof END_REASONS;
+
+/**
+ * What a request that was in flight at the end is answered.
+ *
+ * @param detail What happened, where more is known than the reason; it names the server.
+ */
+export function failureOf(reason: EndReason, detail: string | undefined): Failure {
+  switch (reason) {
+    case "backend_start_failed":
+      return { code: "backendStartFailed", detail };
+    case "backend_exit":
+    case "protocol_error":
+      return { code: "backendGone", detail };
+    case "shutdown":
+      return { code: "shuttingDown" };
+    default:
+      return { code: "sessionEnded", detail: END_REASONS[reason] };
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * What a session can be told, and by whom: see the table at the top of `session.ts`.
+ *
+ * @module
+ */
+import type { BackendExit, ClosePace } from "../backends/backend.ts";
+import type { Message } from "../protocol/jsonrpc.ts";
+import type { ClientStream, Reply } from "./client.ts";
+import type { EndReason } from "./end_reason.ts";
+
+/** A message of the client and where it is answered. */
+export interface ClientMessage {
+  readonly tag: "message";
+  readonly message: Message;
+  readonly reply: Reply;
+}
+
+/** The client's standalone stream; exactly one of `accept` and `fail` is called. */
+export interface OpenStream {
+  readonly tag: "stream";
+  readonly stream: ClientStream;
+  readonly reply: Pick<Reply, "accept" | "fail">;
+}
+
+/** What comes from outside. Each is answered in its `reply`, also when it is refused. */
+export type Mail = ClientMessage | OpenStream;
+
+/** What comes from the things that a session owns, and from those who own the session. */
+export type Signal =
+  | { readonly tag: "message"; readonly message: Message }
+  | { readonly tag: "garbage"; readonly excerpt: string }
+  | { readonly tag: "exit"; readonly exit: BackendExit }
+  | { readonly tag: "wake" | "drain" }
+  | { readonly tag: "end"; readonly reason: EndReason; readonly pace: ClosePace };

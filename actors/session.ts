@@ -1,0 +1,417 @@
+/**
+ * A session: one client's conversation with one server, and how long it lives.
+ *
+ * ## States
+ *
+ *     starting ──initialized──▶ active ──deadline──▶ expired ──swept──▶ ended
+ *         └──────── failed, deleted, server gone, shut down ───────────────▲
+ *
+ * An expired session answers as if it were gone; what it holds is given back by the sweeper, in batches.
+ *
+ * ## Messages
+ *
+ * | message | from | meaning |
+ * | --- | --- | --- |
+ * | mail `message` | a route | the client POSTed a JSON-RPC message |
+ * | mail `stream` | a route | the client opened its standalone stream |
+ * | signal `message`, `garbage`, `exit` | the backend | what the server said, or its end |
+ * | signal `wake` | the session's own timer | something may be due |
+ * | signal `drain` | the supervisor | take no more requests |
+ * | signal `end` | supervisor, sweeper | end now, for this reason |
+ *
+ * The loop forwards and never awaits the server's answer, so a cancellation never queues behind the call that it
+ * cancels.
+ *
+ * ## Where a session expires
+ *
+ * In `#expireIfDue`, and nowhere else: nothing in flight and `now ≥ lastUsed + TTL`. It is asked before each
+ * message of the client, when the timer fires, and by the sweeper. There is one timer, re-armed lazily: a touch
+ * only writes a timestamp, and a timer that fires early looks again.
+ *
+ * @module
+ */
+import { type Backend, type BackendExit, CLOSE_PACE, type ClosePace, type OpenBackend } from "../backends/backend.ts";
+import type { Clock } from "../clock.ts";
+import type { Failure } from "../errors.ts";
+import { logger } from "../log.ts";
+import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
+import { Alarm } from "./alarm.ts";
+import { Conversation, type ConversationLimits } from "./conversation.ts";
+import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
+import { Handshake } from "./handshake.ts";
+import { Inbox } from "./inbox.ts";
+import type { ClientMessage, Mail, Signal } from "./mail.ts";
+
+/** Messages of the client that may wait while the session starts. */
+const MAX_MAIL = 256;
+/** Bytes that the server has not read, from which on further messages are refused. */
+const MAX_BACKEND_QUEUE_BYTES = 8 * 1024 * 1024;
+
+/** See the module's documentation. */
+export type SessionState = "starting" | "active" | "expired" | "ended";
+
+/** Durations in ms. A TTL of 0 means never. */
+export interface SessionLimits extends ConversationLimits {
+  readonly idleTtlMs: number;
+  /** TTL until the client has come back with the id of a session that was opened implicitly. */
+  readonly implicitTtlMs: number;
+  /** How long the server may take to answer `initialize`. */
+  readonly startTimeoutMs: number;
+}
+
+/** How to make a {@link Session}. */
+export interface SessionOptions {
+  /** The credential in `mcp-session-id`. Never logged. */
+  readonly id: string;
+  /** The public name, for logs and monitoring. */
+  readonly handle: string;
+  readonly serverId: string;
+  /** Who opened it. */
+  readonly principal: string;
+  readonly limits: SessionLimits;
+  readonly clock: Clock;
+  readonly openBackend: OpenBackend;
+  /** Set where the client sent no `initialize`: the version that the gateway's own one names. */
+  readonly implicitVersion: string | undefined;
+  /** Called once, when the session ended and all that it held was given back. */
+  readonly onEnded: (session: Session) => void;
+}
+
+const log = logger("session");
+
+/** See the module's documentation. */
+export class Session {
+  readonly id: string;
+  readonly handle: string;
+  readonly serverId: string;
+  readonly principal: string;
+  readonly kind = "streamable";
+
+  readonly #options: SessionOptions;
+  readonly #clock: Clock;
+  readonly #inbox: Inbox<Mail, Signal>;
+  readonly #conversation: Conversation;
+  /** The one timer, for the earliest thing that may be due. */
+  readonly #alarm: Alarm;
+  #state: SessionState = "starting";
+  #backend: Backend | undefined;
+  /** Set while the state is `starting`. */
+  #handshake: Handshake | undefined;
+  /** Whether the client has used the session's id: until then an implicit session has the shorter TTL. */
+  #cameBack: boolean;
+  #draining = false;
+  #protocolVersion: string | undefined;
+  #endReason: EndReason | undefined;
+  /** Resolved when all that the session held was given back. */
+  readonly #closed = Promise.withResolvers<void>();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.id = options.id;
+    this.handle = options.handle;
+    this.serverId = options.serverId;
+    this.principal = options.principal;
+    this.#cameBack = options.implicitVersion === undefined;
+    this.#inbox = new Inbox<Mail, Signal>({
+      maxMail: MAX_MAIL,
+      onMail: (mail) => this.#onMail(mail),
+      onSignal: (signal) => this.#onSignal(signal),
+      onFault: (error, mail) => this.#onFault(error, mail),
+    });
+    this.#alarm = new Alarm(options.clock, () => this.#inbox.signal({ tag: "wake" }));
+    this.#conversation = new Conversation({
+      handle: options.handle,
+      limits: options.limits,
+      // False means that the backend is gone; its exit is on its way and fails what is in flight.
+      send: (text) => void this.#backend?.send(text),
+      now: options.clock.now(),
+    });
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** The protocol version that client and server agreed on; undefined while starting. */
+  get protocolVersion(): string | undefined {
+    return this.#protocolVersion;
+  }
+
+  /** Why it ended; undefined while it lives. */
+  get endReason(): EndReason | undefined {
+    return this.#endReason;
+  }
+
+  /** Requests in flight in either direction. */
+  get inFlight(): number {
+    return this.#conversation.inFlight;
+  }
+
+  /** Messages, requests and streams that the session holds on to; 0 once it ended. */
+  get held(): number {
+    return this.#conversation.held + this.#inbox.waiting;
+  }
+
+  /** Time since the last use, in ms; 0 while anything is in flight. */
+  get idleMs(): number {
+    return this.inFlight > 0 ? 0 : this.#clock.now() - this.#conversation.lastUsed;
+  }
+
+  /** The process id of the backend, for display. */
+  get pid(): number | undefined {
+    return this.#backend?.pid;
+  }
+
+  /** The sweeper's question. Judged now, so that the answer is right even where the timer is late. */
+  get expired(): boolean {
+    this.#expireIfDue();
+    return this.#state === "expired";
+  }
+
+  /** The reason with which an expired session ends. */
+  get expiryReason(): EndReason {
+    return this.#cameBack ? "idle" : "implicit";
+  }
+
+  /** Starts the backend and hands it the message that opens the session. Called once, by the supervisor. */
+  start(opener: ClientMessage): void {
+    const { openBackend, serverId, implicitVersion, limits } = this.#options;
+    const dueAt = this.#clock.now() + limits.startTimeoutMs;
+    const handshake = this.#handshake = new Handshake({ opener, implicitVersion, dueAt });
+    opener.reply.name(this.id);
+    this.#backend = openBackend({ serverId, session: this.handle }, {
+      message: (message) => this.#inbox.signal({ tag: "message", message }),
+      garbage: (excerpt) => this.#inbox.signal({ tag: "garbage", excerpt }),
+      exit: (exit) => this.#inbox.signal({ tag: "exit", exit }),
+    });
+    this.#alarm.at(dueAt);
+    if (handshake.implicit) {
+      this.#inbox.hold();
+      this.#backend.send(handshake.ownRequest);
+    }
+    this.#inbox.post(opener);
+  }
+
+  /** Hands over something from the client. */
+  post(mail: Mail): void {
+    const result = this.#inbox.post(mail);
+    // The opener came through `start`, so whoever comes here knows the id.
+    if (result === "taken") this.#cameBack = true;
+    else mail.reply.fail({ code: result === "full" ? "inboxFull" : "sessionNotFound" });
+  }
+
+  /** Takes no more requests; what is in flight goes on. */
+  drain(): void {
+    this.#inbox.signal({ tag: "drain" });
+  }
+
+  /**
+   * Ends the session. Idempotent: the first reason stays, a faster pace wins.
+   *
+   * @returns Resolves when all that the session held was given back. Never rejects.
+   */
+  end(reason: EndReason, pace: ClosePace = CLOSE_PACE): Promise<void> {
+    // The inbox of an ended session is closed, but its backend may still be hurried.
+    if (this.#state === "ended") void this.#backend?.close(pace);
+    else this.#inbox.signal({ tag: "end", reason, pace });
+    return this.#closed.promise;
+  }
+
+  #onMail(mail: Mail): void {
+    const failure = this.#refusal(mail);
+    if (failure !== undefined) return mail.reply.fail(failure);
+    const now = this.#clock.now();
+    if (mail.tag === "stream") {
+      mail.reply.accept();
+      return this.#conversation.openStream(mail.stream, now);
+    }
+    const { message, reply } = mail;
+    switch (message.kind) {
+      case "request": {
+        const { sseAfterMs, requestTimeoutMs } = this.#options.limits;
+        // The handshake has its own.
+        const timeoutMs = this.#handshake === undefined ? requestTimeoutMs : Infinity;
+        const refused = this.#conversation.request(message, reply, { now, timeoutMs });
+        if (refused !== undefined) return reply.fail(refused);
+        return this.#alarm.at(now + Math.min(sseAfterMs, timeoutMs));
+      }
+      case "notification":
+        this.#conversation.notification(message, now);
+        break;
+      case "response":
+        this.#conversation.response(message, now);
+        break;
+    }
+    reply.accept();
+    this.#rearmForQuestions(now);
+  }
+
+  /** Why mail is not taken. */
+  #refusal(mail: Mail): Failure | undefined {
+    this.#expireIfDue();
+    if (this.#state === "expired") return { code: "sessionNotFound" };
+    if (mail.tag === "stream") return undefined;
+    if (this.#backend!.queuedBytes > MAX_BACKEND_QUEUE_BYTES) {
+      return { code: "backendBusy", detail: this.#serverName };
+    }
+    if (mail.message.kind !== "request") return undefined;
+    if (this.#draining) return { code: "shuttingDown" };
+    if (mail.message.method === "initialize" && this.#state === "active") return { code: "alreadyInitialized" };
+    return undefined;
+  }
+
+  #onSignal(signal: Signal): void {
+    switch (signal.tag) {
+      case "message":
+        return this.#onBackendMessage(signal.message);
+      case "garbage":
+        return this.#onGarbage(signal.excerpt);
+      case "exit":
+        return this.#onExit(signal.exit);
+      case "wake":
+        return this.#onWake();
+      case "drain":
+        this.#draining = true;
+        return;
+      case "end":
+        return this.#finish(signal.reason, { pace: signal.pace });
+    }
+  }
+
+  #onBackendMessage(message: Message): void {
+    if (this.#state === "expired") return;
+    const now = this.#clock.now();
+    switch (message.kind) {
+      case "response":
+        if (this.#handshake !== undefined && this.#onHandshake(this.#handshake, message)) return;
+        this.#conversation.serverAnswered(message, now);
+        return this.#rearmForQuestions(now);
+      case "request":
+        this.#conversation.serverAsked(message, now);
+        return this.#alarm.at(now + this.#options.limits.clientReplyTimeoutMs);
+      case "notification":
+        return this.#conversation.serverTold(message, now);
+    }
+  }
+
+  /** Makes the session active, or ends it. True where the client does not wait for this answer. */
+  #onHandshake(handshake: Handshake, message: ResponseMessage): boolean {
+    const answer = handshake.onAnswer(message);
+    if (answer.kind === "unrelated") return false;
+    if (answer.kind === "refused") {
+      handshake.opener.reply.name(undefined);
+      // A client that sent initialize gets the server's own words.
+      if (!handshake.implicit) this.#conversation.serverAnswered(message, this.#clock.now());
+      this.#finish("backend_start_failed", { detail: `${this.#serverName} ${answer.detail}` });
+      return true;
+    }
+    this.#state = "active";
+    this.#handshake = undefined;
+    this.#protocolVersion = answer.protocolVersion;
+    log.info("Session {handle} of server {serverId} opened", { handle: this.handle, serverId: this.serverId });
+    if (!handshake.implicit) return false;
+    this.#backend!.send(handshake.ownConfirmation);
+    this.#inbox.release();
+    return true;
+  }
+
+  #onGarbage(excerpt: string): void {
+    log.warn("Session {handle}: server {serverId} wrote a line that is no JSON-RPC message: {excerpt}", {
+      handle: this.handle,
+      serverId: this.serverId,
+      excerpt,
+    });
+    const failed = this.#handshake?.onGarbage();
+    if (failed !== undefined) this.#finish("backend_start_failed", { detail: `${this.#serverName} ${failed}` });
+  }
+
+  #onExit(exit: BackendExit): void {
+    const detail = `${this.#serverName} ${exit.detail}`;
+    if (this.#handshake !== undefined) this.#finish("backend_start_failed", { detail });
+    else if (this.#state === "expired") this.#finish(this.expiryReason);
+    else this.#finish(exit.cause === "overlong" ? "protocol_error" : "backend_exit", { detail });
+  }
+
+  #onWake(): void {
+    const now = this.#clock.now();
+    if (this.#handshake !== undefined && now >= this.#handshake.dueAt) {
+      const { startTimeoutMs } = this.#options.limits;
+      const detail = `${this.#serverName} did not answer initialize within ${startTimeoutMs} ms`;
+      return this.#finish("backend_start_failed", { detail });
+    }
+    this.#rearm(now);
+  }
+
+  /** Does what is due and arms the timer for what comes next. */
+  #rearm(now: number): void {
+    let next = this.#conversation.onTime(now);
+    this.#expireIfDue();
+    if (this.#state === "expired") return;
+    if (this.#handshake !== undefined) next = Math.min(next, this.#handshake.dueAt);
+    else if (this.#conversation.inFlight === 0) next = Math.min(next, this.#deadline());
+    this.#alarm.at(next);
+  }
+
+  /** An unanswered question is due earlier once no request is in flight beside it. */
+  #rearmForQuestions(now: number): void {
+    if (this.#conversation.asking) this.#rearm(now);
+  }
+
+  /** The instant at which the session, if it stays idle, expires; Infinity for never. */
+  #deadline(): number {
+    const { idleTtlMs, implicitTtlMs } = this.#options.limits;
+    if (idleTtlMs === 0) return Infinity;
+    const ttlMs = this.#cameBack || implicitTtlMs === 0 ? idleTtlMs : Math.min(idleTtlMs, implicitTtlMs);
+    return this.#conversation.lastUsed + ttlMs;
+  }
+
+  /** The one place where a session expires. */
+  #expireIfDue(): void {
+    if (this.#state !== "active" || this.#conversation.inFlight > 0) return;
+    if (this.#clock.now() < this.#deadline()) return;
+    log.debug("Session {handle} expired", { handle: this.handle });
+    this.#state = "expired";
+    this.#alarm.off();
+    this.#conversation.close({ code: "sessionNotFound" });
+  }
+
+  /** Gives back everything; each step is taken even where one before it failed. */
+  #finish(reason: EndReason, { detail, pace = CLOSE_PACE }: { detail?: string; pace?: ClosePace } = {}): void {
+    const failure = failureOf(reason, detail);
+    // Mail is unread where the session never started, and then it fails for the same reason.
+    const unreadFailure: Failure = this.#handshake !== undefined ? failure : { code: "sessionNotFound" };
+    this.#state = "ended";
+    this.#endReason = reason;
+    log.info("Session {handle} of server {serverId} ended: {reason} ({why})", {
+      handle: this.handle,
+      serverId: this.serverId,
+      reason,
+      why: detail ?? END_REASONS[reason],
+    });
+    this.#alarm.off();
+    const closed = this.#backend?.close(pace) ?? Promise.resolve();
+    const unread = this.#inbox.close();
+    this.#handshake = undefined;
+    this.#conversation.close(failure);
+    for (const { reply } of unread) reply.fail(unreadFailure);
+    void closed.then(() => {
+      this.#closed.resolve();
+      this.#options.onEnded(this);
+    });
+  }
+
+  /** A fault of the gateway's own: it costs the message that met it, not the session and not the gateway. */
+  #onFault(error: unknown, mail: Mail | undefined): void {
+    log.error("Session {handle}: internal fault: {error}", { handle: this.handle, error: stackOf(error) });
+    mail?.reply.fail({ code: "internal" });
+  }
+
+  get #serverName(): string {
+    return `server "${this.serverId}"`;
+  }
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? error.stack ?? error.message : String(error);
+}

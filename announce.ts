@@ -1,0 +1,86 @@
+/**
+ * What the gateway says when it starts: where it serves, how to try it, and how it cleans up.
+ *
+ * @module
+ */
+import type { ServerConfig, Settings } from "./config/types.ts";
+import { logger } from "./log.ts";
+import { intervalFor } from "./servers.ts";
+
+/** TTL of bridge sessions, in ms. */
+const BRIDGE_SESSION_TTL_MS = 300_000;
+
+const EXAMPLE = `{"mcpServers": {"files": {"command": "npx", "args": ["-y", "SOME-MCP-SERVER"]}}}`;
+
+const log = logger("main");
+
+/** What to announce. */
+export interface Announcement {
+  readonly config: {
+    readonly settings: Settings;
+    readonly servers: readonly ServerConfig[];
+    readonly serversFileFound: boolean;
+  };
+  /** The port that is really listened on. */
+  readonly port: number;
+  /** Writes a line to the terminal as it is, so that it can be copied. */
+  readonly print: (line: string) => void;
+}
+
+/** Announces the start, in the log and, where people read it, with a command to copy. */
+export function announce({ config, port, print }: Announcement): void {
+  const { settings, serversFileFound } = config;
+  const host = settings.host.includes(":") ? `[${settings.host}]` : settings.host;
+  const origin = `http://${host}:${port}`;
+  const servers = config.servers.filter((server) => !server.disabled);
+  log.info("Sojourn listens on {origin}", { origin });
+  for (const { id } of servers) {
+    log.info("Serving {serverId} at {url}", { serverId: id, url: `${origin}/mcp/${id}` });
+  }
+  if (servers.length === 0) {
+    log.warn("No servers: {why}. Add one to {file}, such as {example}", {
+      why: serversFileFound ? `${settings.mcpConfig} names none that is enabled` : `there is no ${settings.mcpConfig}`,
+      file: settings.mcpConfig,
+      example: EXAMPLE,
+    });
+  }
+  announceCleanup("Bridge", { disabledBy: settings.disableBridgeCleanup ? "DISABLE_BRIDGE_CLEANUP" : undefined, ttlMs: BRIDGE_SESSION_TTL_MS });
+  announceCleanup("Streamable", {
+    disabledBy: settings.disableStreamCleanup
+      ? "DISABLE_STREAM_CLEANUP"
+      : settings.streamSessionTtlMs === 0
+      ? "STREAM_SESSION_TTL_MS"
+      : undefined,
+    ttlMs: settings.streamSessionTtlMs,
+  });
+  const [first] = servers;
+  if (first !== undefined) {
+    const command = curlCommand(`${origin}/mcp/${first.id}`, settings.implicitSessions);
+    if (settings.logFormat === "text") print(`Try it:\n${command}`);
+    else log.info("Try it: {command}", { command });
+  }
+}
+
+function announceCleanup(kind: string, { disabledBy, ttlMs }: { disabledBy: string | undefined; ttlMs: number }): void {
+  if (disabledBy !== undefined) {
+    log.warn("{kind} session cleanup disabled ({disabledBy}): idle sessions never expire", { kind, disabledBy });
+  } else {
+    log.info("{kind} session cleanup enabled (interval: {intervalMs}ms, TTL: {ttlMs}ms)", {
+      kind,
+      intervalMs: intervalFor(ttlMs),
+      ttlMs,
+    });
+  }
+}
+
+/** One line that a shell takes as it is. */
+function curlCommand(url: string, implicitSessions: boolean): string {
+  const message = implicitSessions ? { jsonrpc: "2.0", id: 1, method: "tools/list" } : {
+    jsonrpc: "2.0",
+    id: 1,
+    method: "initialize",
+    params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "curl", version: "1" } },
+  };
+  return `curl -sS ${url} -H 'content-type: application/json' ` +
+    `-H 'accept: application/json, text/event-stream' -d '${JSON.stringify(message)}'`;
+}

@@ -1,0 +1,137 @@
+/**
+ * Every error that a client of the gateway can get: its HTTP status, its JSON-RPC code and what it says.
+ *
+ * No other place decides on a status or a code. On `/mcp` an error is a JSON-RPC error object, elsewhere it is
+ * `application/problem+json` (RFC 9457); both are made from this table.
+ *
+ * @module
+ */
+import { STATUS_CODE } from "@std/http/status";
+import { encodeError, type RequestId } from "./protocol/jsonrpc.ts";
+
+/** One row of {@link ERRORS}. */
+export interface ErrorEntry {
+  readonly status: number;
+  /** JSON-RPC code. −32001 is "session not found"; −32000 is everything else that is not JSON-RPC's own. */
+  readonly rpcCode: number;
+  /** What is wrong; a detail may follow after a colon. */
+  readonly message: string;
+  /** Seconds for `Retry-After`, where trying again helps. */
+  readonly retryAfterS?: number;
+}
+
+/** The table. */
+export const ERRORS = {
+  badJson: { status: STATUS_CODE.BadRequest, rpcCode: -32700, message: "Body is not JSON" },
+  badMessage: { status: STATUS_CODE.BadRequest, rpcCode: -32600, message: "Body is not a JSON-RPC message" },
+  batch: { status: STATUS_CODE.BadRequest, rpcCode: -32600, message: "Batches are not supported" },
+  duplicateId: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32600,
+    message: "A request with this id is in flight already",
+  },
+  alreadyInitialized: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32600,
+    message: "This session is initialized already",
+  },
+  badRequest: { status: STATUS_CODE.BadRequest, rpcCode: -32000, message: "Bad request" },
+  noSessionHeader: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32000,
+    message: "Header mcp-session-id is missing",
+  },
+  badProtocolVersion: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32000,
+    message: "Header mcp-protocol-version names a version that is not supported",
+  },
+  sessionNotFound: { status: STATUS_CODE.NotFound, rpcCode: -32001, message: "Session not found" },
+  sessionEnded: {
+    status: STATUS_CODE.NotFound,
+    rpcCode: -32001,
+    message: "Session ended before the request was answered",
+  },
+  serverNotFound: { status: STATUS_CODE.NotFound, rpcCode: -32000, message: "No such server" },
+  notFound: { status: STATUS_CODE.NotFound, rpcCode: -32000, message: "No such page" },
+  methodNotAllowed: {
+    status: STATUS_CODE.MethodNotAllowed,
+    rpcCode: -32000,
+    message: "Method is not allowed here",
+  },
+  notAcceptable: { status: STATUS_CODE.NotAcceptable, rpcCode: -32000, message: "Not acceptable" },
+  unsupportedMediaType: {
+    status: STATUS_CODE.UnsupportedMediaType,
+    rpcCode: -32000,
+    message: "Content-Type must be application/json",
+  },
+  internal: { status: STATUS_CODE.InternalServerError, rpcCode: -32603, message: "Internal error" },
+  serverNotServed: {
+    status: STATUS_CODE.NotImplemented,
+    rpcCode: -32000,
+    message: "Server cannot be served",
+  },
+  backendStartFailed: { status: STATUS_CODE.BadGateway, rpcCode: -32000, message: "Server did not start" },
+  backendGone: {
+    status: STATUS_CODE.BadGateway,
+    rpcCode: -32000,
+    message: "Server ended before the request was answered",
+  },
+  backendBusy: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "Server does not read what is sent to it",
+    retryAfterS: 1,
+  },
+  inboxFull: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "Too many messages wait for this session",
+    retryAfterS: 1,
+  },
+  shuttingDown: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "Gateway is shutting down",
+    retryAfterS: 5,
+  },
+  requestTimeout: {
+    status: STATUS_CODE.GatewayTimeout,
+    rpcCode: -32000,
+    message: "Server did not answer in time",
+  },
+  // Goes to the server, in the client's place; the status is for completeness.
+  clientSilent: {
+    status: STATUS_CODE.GatewayTimeout,
+    rpcCode: -32000,
+    message: "Client did not answer",
+  },
+  // The client asked for it, so as HTTP goes nothing failed. The code is the Language Server Protocol's.
+  requestCancelled: { status: STATUS_CODE.OK, rpcCode: -32800, message: "Request was cancelled" },
+} as const satisfies Record<string, ErrorEntry>;
+
+/** The name of a row. */
+export type ErrorCode = keyof typeof ERRORS;
+
+/** One error on its way to a client. */
+export interface Failure {
+  readonly code: ErrorCode;
+  /** What exactly was wrong; shown to the client, so it holds no secret and no stack. */
+  readonly detail?: string | undefined;
+}
+
+/** The table's row for a failure, by its general type. */
+export function entryOf(failure: Failure): ErrorEntry {
+  return ERRORS[failure.code];
+}
+
+/** What a failure says: the row's message and its detail. */
+export function messageOf(failure: Failure): string {
+  const { message } = ERRORS[failure.code];
+  return failure.detail === undefined ? message : `${message}: ${failure.detail}`;
+}
+
+/** A failure as a JSON-RPC error object. `id` is null where the request's own could not be read. */
+export function rpcErrorText(failure: Failure, id: RequestId | null): string {
+  return encodeError(id, { code: ERRORS[failure.code].rpcCode, message: messageOf(failure) });
+}

@@ -1,0 +1,108 @@
+/**
+ * Where everything is put together: configuration, actors, routes, signals.
+ *
+ * @module
+ */
+import { Supervisor } from "./actors/supervisor.ts";
+import { Sweeper } from "./actors/sweeper.ts";
+import { ProcessTable } from "./backends/process_table.ts";
+import { systemClock } from "./clock.ts";
+import { ConfigError, type ConfigResult, loadConfig } from "./config/mod.ts";
+import { closeLogging, configureLogging, logger } from "./log.ts";
+import { createApp } from "./routes/app.ts";
+import { supervisedServers, sweepIntervalMs } from "./servers.ts";
+import { announce } from "./announce.ts";
+import { onShutdownSignal } from "./signals.ts";
+
+/** A mistake in the configuration; what a shell calls a usage error. */
+const EXIT_CONFIG = 2;
+/** The port is taken, the log folder is not writable, and the like. */
+const EXIT_FAILURE = 1;
+/** How long the HTTP server may take to let go of connections once all sessions are closed, in ms. */
+const HTTP_CLOSE_MS = 500;
+
+const log = logger("main");
+
+if (import.meta.main) await main();
+
+async function main(): Promise<void> {
+  const config = readConfig();
+  if (config.kind !== "run") {
+    print(config.text);
+    return;
+  }
+  const { settings, warnings } = config;
+  try {
+    await configureLogging({ level: settings.logLevel, format: settings.logFormat, dir: settings.logDir });
+  } catch (error) {
+    return fail(messageOf(error), EXIT_FAILURE);
+  }
+  for (const warning of warnings) log.warn("{warning}", { warning });
+  // A promise that nobody waits for must not take every session down with it.
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    log.error("Internal fault: {error}", { error: event.reason?.stack ?? String(event.reason) });
+  });
+
+  const clock = systemClock;
+  const servers = supervisedServers(config, { clock, processes: new ProcessTable({ clock }) });
+  const supervisor = new Supervisor({ clock, servers });
+  const intervalMs = sweepIntervalMs(servers);
+  const sweeper = intervalMs === undefined
+    ? undefined
+    : new Sweeper({ clock, intervalMs, sessions: () => supervisor.sessions });
+  const app = createApp({ supervisor, clock, implicitSessions: settings.implicitSessions });
+
+  let server: Deno.HttpServer<Deno.NetAddr>;
+  try {
+    server = Deno.serve({ hostname: settings.host, port: settings.port, onListen: () => {} }, app);
+  } catch (error) {
+    return fail(`Cannot listen on ${settings.host}:${settings.port}: ${messageOf(error)}`, EXIT_FAILURE);
+  }
+  announce({ config, port: server.addr.port, print });
+  sweeper?.start();
+
+  const stopListening = onShutdownSignal({
+    clock,
+    onFirst: async (signal) => {
+      log.info("{signal}: shutting down, {count} session(s) open", { signal, count: supervisor.size });
+      sweeper?.stop();
+      await supervisor.shutDown(settings.drainMs);
+      await Promise.race([
+        server.shutdown(),
+        new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
+      ]);
+      log.info("All closed");
+      stopListening();
+      await closeLogging();
+      Deno.exit(0);
+    },
+    onSecond: (signal) => {
+      log.warn("{signal} again: not waiting for requests in flight", { signal });
+      supervisor.hurry();
+    },
+  });
+}
+
+/** Reads the configuration, or ends the process with one line that says what is wrong with it. */
+function readConfig(): ConfigResult {
+  try {
+    return loadConfig({ args: Deno.args, env: Deno.env.toObject(), cwd: Deno.cwd() });
+  } catch (error) {
+    if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
+    throw error;
+  }
+}
+
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
+}
+
+function fail(message: string, code: number): never {
+  Deno.stderr.writeSync(new TextEncoder().encode(`sojourn: ${message}\n`));
+  Deno.exit(code);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,21 @@
+/**
+ * What a request says of the formats that it sends and takes.
+ *
+ * @module
+ */
+
+/** Whether an `Accept` header takes a media type. A missing one takes everything; qualities are not weighed. */
+export function accepts(header: string | null, type: string): boolean {
+  // What nearly every MCP client sends, word for word.
+  if (header === null || header === "application/json, text/event-stream") return true;
+  const group = `${type.slice(0, type.indexOf("/"))}/*`;
+  return header.split(",").some((range) => {
+    const name = range.split(";", 1)[0]!.trim().toLowerCase();
+    return name === type || name === group || name === "*/*";
+  });
+}
+
+/** Whether a `Content-Type` header says JSON. */
+export function isJson(header: string | null): boolean {
+  return header?.split(";", 1)[0]!.trim().toLowerCase() === "application/json";
+}

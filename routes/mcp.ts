@@ -1,0 +1,180 @@
+/**
+ * `/mcp/:serverId`: MCP's Streamable HTTP transport.
+ *
+ * A request is checked and routed here; what it means for the session is the session's business. What names a
+ * session is decided in `sessionIdOf` alone.
+ *
+ * @module
+ */
+import type { Supervisor } from "../actors/supervisor.ts";
+import type { Session } from "../actors/supervisor.ts";
+import type { Clock } from "../clock.ts";
+import type { Failure } from "../errors.ts";
+import { type Message, parseMessage } from "../protocol/jsonrpc.ts";
+import { DEFAULT_PROTOCOL_VERSION, isKnownVersion, SESSION_HEADER, VERSION_HEADER } from "../protocol/revisions.ts";
+import { accepts, isJson } from "./headers.ts";
+import { HttpReply, rpcErrorResponse, SSE_HEADERS } from "./http_reply.ts";
+import { SseStream } from "./sse_stream.ts";
+
+/** Who requests come from as long as nobody has to say. */
+const ANYONE = "anyone";
+
+const ALLOWED_METHODS = "GET, POST, DELETE";
+
+/** What the route needs. */
+export interface McpRouteOptions {
+  readonly supervisor: Supervisor;
+  readonly clock: Clock;
+  /** Whether a request without a session id opens a session by itself. */
+  readonly implicitSessions: boolean;
+}
+
+/** Answers one HTTP request to `/mcp/:serverId`. Never throws for anything that a client can cause. */
+export type McpRoute = (request: Request, serverId: string) => Promise<Response>;
+
+/** Makes the route. */
+export function mcpRoute(options: McpRouteOptions): McpRoute {
+  return async (request, serverId) => {
+    if (!options.supervisor.hasServer(serverId)) {
+      return rpcErrorResponse({ code: "serverNotFound", detail: JSON.stringify(serverId) }, null);
+    }
+    switch (request.method) {
+      case "POST":
+        return await post(request, serverId, options);
+      case "GET":
+        return await get(request, serverId, options);
+      case "DELETE":
+        return remove(request, serverId, options);
+      default: {
+        const response = rpcErrorResponse({ code: "methodNotAllowed", detail: request.method }, null);
+        response.headers.set("allow", ALLOWED_METHODS);
+        return response;
+      }
+    }
+  };
+}
+
+/** The client sends one message. */
+async function post(request: Request, serverId: string, options: McpRouteOptions): Promise<Response> {
+  const refused = refusalOfPost(request.headers);
+  if (refused !== undefined) return rpcErrorResponse(refused, null);
+  let text: string;
+  try {
+    text = await request.text();
+  } catch {
+    // The client hung up: nobody reads this.
+    return rpcErrorResponse({ code: "badRequest", detail: "the body ended early" }, null);
+  }
+  const message = parseMessage(text);
+  if (message.kind === "malformed") {
+    const code = message.problem === "json" ? "badJson" : message.problem === "batch" ? "batch" : "badMessage";
+    return rpcErrorResponse({ code, detail: message.detail }, message.id);
+  }
+
+  const reply = new HttpReply(options.clock, message.kind === "request" ? message.id : null);
+  const sessionId = sessionIdOf(request.headers);
+  const session = sessionId === undefined ? undefined : options.supervisor.find(serverId, sessionId, ANYONE);
+  if (session !== undefined && !isStale(session, message)) {
+    const badVersion = versionRefusal(request.headers, session);
+    if (badVersion !== undefined) reply.fail(badVersion);
+    else session.post({ tag: "message", message, reply });
+  } else {
+    const opening = openingOf(message, { headers: request.headers, sessionId, options });
+    if ("code" in opening) reply.fail(opening);
+    else {
+      options.supervisor.open({
+        serverId,
+        principal: ANYONE,
+        opener: { tag: "message", message, reply },
+        ...opening,
+      });
+    }
+  }
+  return await reply.response;
+}
+
+/** The client opens its standalone stream. */
+async function get(request: Request, serverId: string, options: McpRouteOptions): Promise<Response> {
+  if (!accepts(request.headers.get("accept"), "text/event-stream")) {
+    return rpcErrorResponse({ code: "notAcceptable", detail: "Accept must include text/event-stream" }, null);
+  }
+  const found = named(request.headers, serverId, options);
+  if ("code" in found) return rpcErrorResponse(found, null);
+  const stream = new SseStream(options.clock);
+  const { promise, resolve } = Promise.withResolvers<Response>();
+  found.post({
+    tag: "stream",
+    stream,
+    reply: {
+      accept: () => resolve(new Response(stream.body, { headers: SSE_HEADERS })),
+      fail: (failure) => {
+        stream.discard();
+        resolve(rpcErrorResponse(failure, null));
+      },
+    },
+  });
+  return await promise;
+}
+
+/** The client ends its session. It is gone at once; its server is given the time to leave in good order. */
+function remove(request: Request, serverId: string, options: McpRouteOptions): Response {
+  const found = named(request.headers, serverId, options);
+  if ("code" in found) return rpcErrorResponse(found, null);
+  if (found.expired || found.state === "ended") return rpcErrorResponse({ code: "sessionNotFound" }, null);
+  void found.end("client_delete");
+  return new Response(null, { status: 204 });
+}
+
+/** What names a session. */
+function sessionIdOf(headers: Headers): string | undefined {
+  return headers.get(SESSION_HEADER) ?? undefined;
+}
+
+/** The session that a GET or DELETE names. */
+function named(headers: Headers, serverId: string, { supervisor }: McpRouteOptions): Session | Failure {
+  const sessionId = sessionIdOf(headers);
+  if (sessionId === undefined) return { code: "noSessionHeader" };
+  const session = supervisor.find(serverId, sessionId, ANYONE);
+  if (session === undefined) return { code: "sessionNotFound" };
+  return versionRefusal(headers, session) ?? session;
+}
+
+/** A client that sends `initialize` with the id of a session that is gone wants a new one. */
+function isStale(session: Session, message: Message): boolean {
+  if (message.kind !== "request" || message.method !== "initialize") return false;
+  return session.expired || session.state === "ended";
+}
+
+/** How a message that belongs to no living session opens one, or why it does not. */
+function openingOf(
+  message: Message,
+  { headers, sessionId, options }: {
+    headers: Headers;
+    sessionId: string | undefined;
+    options: McpRouteOptions;
+  },
+): { implicitVersion: string | undefined } | Failure {
+  if (message.kind === "request" && message.method === "initialize") return { implicitVersion: undefined };
+  if (sessionId !== undefined) return { code: "sessionNotFound" };
+  if (message.kind !== "request" || !options.implicitSessions) return { code: "noSessionHeader" };
+  const version = headers.get(VERSION_HEADER) ?? DEFAULT_PROTOCOL_VERSION;
+  return isKnownVersion(version)
+    ? { implicitVersion: version }
+    : { code: "badProtocolVersion", detail: JSON.stringify(version) };
+}
+
+function refusalOfPost(headers: Headers): Failure | undefined {
+  const accept = headers.get("accept");
+  if (!accepts(accept, "application/json") || !accepts(accept, "text/event-stream")) {
+    return { code: "notAcceptable", detail: "Accept must include application/json and text/event-stream" };
+  }
+  // A browser sends other types across origins without asking first; a client that is no browser may.
+  if (headers.has("origin") && !isJson(headers.get("content-type"))) return { code: "unsupportedMediaType" };
+  return undefined;
+}
+
+function versionRefusal(headers: Headers, session: Session): Failure | undefined {
+  const version = headers.get(VERSION_HEADER);
+  if (version === null || version === session.protocolVersion || isKnownVersion(version)) return undefined;
+  return { code: "badProtocolVersion", detail: JSON.stringify(version) };
+}

@@ -1,0 +1,85 @@
+/**
+ * A backend that does what a test tells it to, over arrays.
+ *
+ * @module
+ */
+import type { Backend, BackendEvents, BackendExit, BackendOwner, ClosePace } from "../../backends/backend.ts";
+import { type Message, parseMessage, type RequestId } from "../../protocol/jsonrpc.ts";
+import { assert } from "@std/assert";
+
+/** What a fake answers to `initialize`. */
+export const INITIALIZE_RESULT = {
+  protocolVersion: "2025-06-18",
+  capabilities: {},
+  serverInfo: { name: "fake", version: "1" },
+};
+
+/** See {@link Backend}. The switches may be set at any time. */
+export class FakeBackend implements Backend {
+  readonly pid = 4242;
+  queuedBytes = 0;
+  /** Every message that reached the server, parsed. */
+  readonly received: Message[] = [];
+  /** Paces of the `close()` calls. */
+  readonly closes: (ClosePace | undefined)[] = [];
+  /** While true, `close()` does not come to an end. */
+  stubborn = false;
+  readonly #closed = Promise.withResolvers<void>();
+  #gone = false;
+
+  constructor(
+    readonly owner: BackendOwner,
+    readonly events: BackendEvents,
+    readonly options: { autoInitialize: boolean },
+  ) {}
+
+  send(text: string): boolean {
+    if (this.#gone) return false;
+    const message = parseMessage(text);
+    assert(message.kind !== "malformed", `the session sent what is no message: ${text}`);
+    this.received.push(message);
+    if (this.options.autoInitialize && message.kind === "request" && message.method === "initialize") {
+      queueMicrotask(() => this.answer(message.id, INITIALIZE_RESULT));
+    }
+    return true;
+  }
+
+  close(pace?: ClosePace): Promise<void> {
+    this.closes.push(pace);
+    if (!this.stubborn) this.finishClose();
+    return this.#closed.promise;
+  }
+
+  /** Lets a stubborn backend go. */
+  finishClose(): void {
+    this.exit({ cause: "exit", detail: "exited with code 0" });
+    this.#closed.resolve();
+  }
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** The server sends something; given as the object that it is. */
+  says(message: Record<string, unknown>): void {
+    if (this.#gone) return;
+    const parsed = parseMessage(JSON.stringify({ jsonrpc: "2.0", ...message }));
+    assert(parsed.kind !== "malformed", "a test sent what is no message");
+    this.events.message(parsed);
+  }
+
+  answer(id: RequestId, result: Record<string, unknown> = {}): void {
+    this.says({ id, result });
+  }
+
+  exit(exit: BackendExit = { cause: "exit", detail: "exited with code 1" }): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.events.exit(exit);
+  }
+
+  /** Methods of the requests and notifications that arrived, in order. */
+  get methods(): string[] {
+    return this.received.flatMap((message) => message.kind === "response" ? [] : [message.method]);
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * The client's side of a session, over arrays.
+ *
+ * @module
+ */
+import type { ClientStream, Reply } from "../../actors/client.ts";
+import type { ErrorCode, Failure } from "../../errors.ts";
+
+/** A stream that remembers what was sent on it. */
+export class FakeStream implements ClientStream {
+  readonly sent: string[] = [];
+  open = true;
+
+  send(text: string): void {
+    if (this.open) this.sent.push(text);
+  }
+
+  close(): void {
+    this.open = false;
+  }
+
+  /** The client hangs up. */
+  hangUp(): void {
+    this.open = false;
+  }
+
+  /** What was sent, parsed. */
+  get messages(): Record<string, unknown>[] {
+    return this.sent.map((text) => JSON.parse(text));
+  }
+}
+
+/** A reply that remembers how it was completed, and fails the test when that happens twice. */
+export class FakeReply extends FakeStream implements Reply {
+  sessionId: string | undefined;
+  streaming = false;
+  completion:
+    | { kind: "accepted" }
+    | { kind: "answered"; text: string }
+    | { kind: "failed"; failure: Failure }
+    | undefined;
+  /** How often something tried to complete it. */
+  completions = 0;
+
+  name(sessionId: string | undefined): void {
+    this.sessionId = sessionId;
+  }
+
+  accept(): void {
+    this.#complete({ kind: "accepted" });
+  }
+
+  stream(): void {
+    this.streaming = true;
+  }
+
+  override send(text: string): void {
+    this.streaming = true;
+    super.send(text);
+  }
+
+  answer(text: string): void {
+    this.#complete({ kind: "answered", text });
+  }
+
+  fail(failure: Failure): void {
+    this.#complete({ kind: "failed", failure });
+  }
+
+  /** The code it failed with; undefined when it did not. */
+  get failed(): ErrorCode | undefined {
+    return this.completion?.kind === "failed" ? this.completion.failure.code : undefined;
+  }
+
+  /** The answer, parsed; undefined when there is none. */
+  get answered(): Record<string, unknown> | undefined {
+    return this.completion?.kind === "answered" ? JSON.parse(this.completion.text) : undefined;
+  }
+
+  #complete(completion: NonNullable<FakeReply["completion"]>): void {
+    this.completions++;
+    this.completion ??= completion;
+    this.open = false;
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * A clock that moves only when a test says so.
+ *
+ * @module
+ */
+import { assertFinite, type Cancel, type Clock } from "../../clock.ts";
+
+interface Timer {
+  readonly dueMs: number;
+  /** Ties are broken by age, as the runtime does it. */
+  readonly seq: number;
+  readonly fn: () => void;
+}
+
+/** See {@link Clock}; starts at 1,000,000 ms so that a forgotten 0 shows. */
+export class FakeClock implements Clock {
+  #nowMs = 1_000_000;
+  #seq = 0;
+  readonly #timers = new Set<Timer>();
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  wallTime(): number {
+    return 1_700_000_000_000 + this.#nowMs;
+  }
+
+  after(delayMs: number, fn: () => void): Cancel {
+    assertFinite(delayMs);
+    const timer: Timer = { dueMs: this.#nowMs + Math.max(0, delayMs), seq: this.#seq++, fn };
+    this.#timers.add(timer);
+    return () => void this.#timers.delete(timer);
+  }
+
+  /** How many timers are set. */
+  get pending(): number {
+    return this.#timers.size;
+  }
+
+  /**
+   * Moves time on. Lets everything settle first, then fires the timers that come due one at a time, in order,
+   * and lets everything settle after each.
+   *
+   * @param ms Milliseconds, 0 or more.
+   */
+  async advance(ms: number): Promise<void> {
+    await settle();
+    const untilMs = this.#nowMs + ms;
+    for (let timer = this.#next(untilMs); timer !== undefined; timer = this.#next(untilMs)) {
+      this.#nowMs = Math.max(this.#nowMs, timer.dueMs);
+      this.#timers.delete(timer);
+      timer.fn();
+      await settle();
+    }
+    this.#nowMs = untilMs;
+  }
+
+  /** Moves time on without firing anything: what a busy event loop looks like to those who wait for a timer. */
+  stall(ms: number): void {
+    this.#nowMs += ms;
+  }
+
+  #next(untilMs: number): Timer | undefined {
+    let next: Timer | undefined;
+    for (const timer of this.#timers) {
+      if (timer.dueMs > untilMs) continue;
+      if (next === undefined || timer.dueMs < next.dueMs || (timer.dueMs === next.dueMs && timer.seq < next.seq)) {
+        next = timer;
+      }
+    }
+    return next;
+  }
+}
+
+/** Lets every promise and microtask that is ready run to its end. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,118 @@
+/**
+ * A supervisor on fake time with fake backends: what the tests of the actors start from.
+ *
+ * @module
+ */
+import { type Session, type SessionLimits, Supervisor } from "../../actors/supervisor.ts";
+import { assert, assertExists } from "@std/assert";
+import { type Message, parseMessage, type RequestId } from "../../protocol/jsonrpc.ts";
+import { FakeBackend } from "./fake_backend.ts";
+import { FakeReply, FakeStream } from "./fake_client.ts";
+import { FakeClock, settle } from "./fake_clock.ts";
+
+/** Limits that are easy to reckon with. */
+export const LIMITS: SessionLimits = {
+  idleTtlMs: 300_000,
+  implicitTtlMs: 30_000,
+  requestTimeoutMs: 3_600_000,
+  startTimeoutMs: 60_000,
+  clientReplyTimeoutMs: 60_000,
+  sseAfterMs: 1_000,
+};
+
+/** The server that {@link Harness} serves. */
+export const SERVER = "fake";
+export const PRINCIPAL = "anyone";
+
+/** How to make a {@link Harness}. */
+export interface HarnessOptions {
+  readonly limits?: Partial<SessionLimits>;
+  /** Whether backends answer `initialize` by themselves; true unless said otherwise. */
+  readonly autoInitialize?: boolean;
+}
+
+/** See the module's documentation. */
+export class Harness {
+  readonly clock = new FakeClock();
+  /** Every backend that was opened, oldest first. */
+  readonly backends: FakeBackend[] = [];
+  readonly supervisor: Supervisor;
+  readonly limits: SessionLimits;
+
+  constructor({ limits, autoInitialize = true }: HarnessOptions = {}) {
+    this.limits = { ...LIMITS, ...limits };
+    this.supervisor = new Supervisor({
+      clock: this.clock,
+      servers: [{
+        id: SERVER,
+        limits: this.limits,
+        backend: (owner, events) => {
+          const backend = new FakeBackend(owner, events, { autoInitialize });
+          this.backends.push(backend);
+          return backend;
+        },
+      }],
+    });
+  }
+
+  /** The newest backend. */
+  get backend(): FakeBackend {
+    const backend = this.backends.at(-1);
+    assertExists(backend, "no backend was opened");
+    return backend;
+  }
+
+  /** Sends an opener, and returns its reply at once. */
+  opening(message: Message, implicitVersion?: string): FakeReply {
+    const reply = new FakeReply();
+    this.supervisor.open({
+      serverId: SERVER,
+      principal: PRINCIPAL,
+      opener: { tag: "message", message, reply },
+      implicitVersion,
+    });
+    return reply;
+  }
+
+  /** Opens a session with `initialize`. */
+  async open(): Promise<{ session: Session; backend: FakeBackend; reply: FakeReply }> {
+    const reply = this.opening(request("initialize", { id: "init" }));
+    await settle();
+    assertExists(reply.sessionId, "the opening named no session");
+    const session = this.supervisor.find(SERVER, reply.sessionId, PRINCIPAL);
+    assertExists(session, "the opened session is not to be found");
+    return { session, backend: this.backend, reply };
+  }
+}
+
+/** A request of the client. */
+export function request(
+  method: string,
+  { id = 1, params }: { id?: RequestId; params?: Record<string, unknown> } = {},
+): Message {
+  return message({ id, method, ...(params && { params }) });
+}
+
+/** Any message, from the object that it is. */
+export function message(fields: Record<string, unknown>): Message {
+  const parsed = parseMessage(JSON.stringify({ jsonrpc: "2.0", ...fields }));
+  assert(parsed.kind !== "malformed", "a test made what is no message");
+  return parsed;
+}
+
+/** Posts a message to a session and lets it be handled. */
+export async function post(session: Session, message: Message): Promise<FakeReply> {
+  const reply = new FakeReply();
+  session.post({ tag: "message", message, reply });
+  await settle();
+  return reply;
+}
+
+/** Opens the standalone stream of a session. */
+export async function openStream(session: Session): Promise<{ stream: FakeStream; reply: FakeReply }> {
+  const stream = new FakeStream();
+  const reply = new FakeReply();
+  session.post({ tag: "stream", stream, reply });
+  await settle();
+  return { stream, reply };
+}
