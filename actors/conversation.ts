@@ -103,7 +103,11 @@ export class Conversation {
    * @param timeoutMs How long the server may take; Infinity where somebody else watches over that.
    * @returns Why the request was not sent; undefined when it was.
    */
-  request(message: RequestMessage, reply: Reply, { now, timeoutMs }: { now: number; timeoutMs: number }): Failure | undefined {
+  request(
+    message: RequestMessage,
+    reply: Reply,
+    { now, timeoutMs }: { now: number; timeoutMs: number },
+  ): Failure | undefined {
     if (this.#exchanges.has(message.id)) return { code: "duplicateId", detail: JSON.stringify(message.id) };
     this.#heard(now);
     this.#exchanges.add(message, reply, {
@@ -272,7 +276,9 @@ export class Conversation {
     this.#exchanges.take(exchange.id);
     this.#lastUsed = now;
     const detail = `${exchange.method} took more than ${exchange.timeoutMs} ms`;
-    this.#options.send(encodeNotification("notifications/cancelled", { requestId: exchange.id, reason: detail }));
+    this.#options.send(
+      encodeNotification("notifications/cancelled", { requestId: exchange.id, reason: detail }),
+    );
     exchange.reply.fail({ code: "requestTimeout", detail });
   }
 

@@ -6,12 +6,7 @@
  *
  * @module
  */
-import {
-  progressTokenOf,
-  relatedTaskOf,
-  type RequestId,
-  type RequestMessage,
-} from "../protocol/jsonrpc.ts";
+import { progressTokenOf, relatedTaskOf, type RequestId, type RequestMessage } from "../protocol/jsonrpc.ts";
 import type { Params } from "../protocol/jsonrpc.ts";
 import type { Reply } from "./client.ts";
 

@@ -40,7 +40,9 @@ export class Inbox<Mail, Signal> {
 
   constructor(options: InboxOptions<Mail, Signal>) {
     if (!Number.isInteger(options.maxMail) || options.maxMail < 1) {
-      throw new RangeError(`Cannot make an inbox: maxMail must be a whole number from 1, got ${options.maxMail}`);
+      throw new RangeError(
+        `Cannot make an inbox: maxMail must be a whole number from 1, got ${options.maxMail}`,
+      );
     }
     this.#options = options;
   }

@@ -30,7 +30,13 @@
  *
  * @module
  */
-import { type Backend, type BackendExit, CLOSE_PACE, type ClosePace, type OpenBackend } from "../backends/backend.ts";
+import {
+  type Backend,
+  type BackendExit,
+  CLOSE_PACE,
+  type ClosePace,
+  type OpenBackend,
+} from "../backends/backend.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { logger } from "../log.ts";
@@ -257,7 +263,9 @@ export class Session {
     }
     if (mail.message.kind !== "request") return undefined;
     if (this.#draining) return { code: "shuttingDown" };
-    if (mail.message.method === "initialize" && this.#state === "active") return { code: "alreadyInitialized" };
+    if (mail.message.method === "initialize" && this.#state === "active") {
+      return { code: "alreadyInitialized" };
+    }
     return undefined;
   }
 
@@ -309,7 +317,10 @@ export class Session {
     this.#state = "active";
     this.#handshake = undefined;
     this.#protocolVersion = answer.protocolVersion;
-    log.info("Session {handle} of server {serverId} opened", { handle: this.handle, serverId: this.serverId });
+    log.info("Session {handle} of server {serverId} opened", {
+      handle: this.handle,
+      serverId: this.serverId,
+    });
     if (!handshake.implicit) return false;
     this.#backend!.send(handshake.ownConfirmation);
     this.#inbox.release();
@@ -323,7 +334,9 @@ export class Session {
       excerpt,
     });
     const failed = this.#handshake?.onGarbage();
-    if (failed !== undefined) this.#finish("backend_start_failed", { detail: `${this.#serverName} ${failed}` });
+    if (failed !== undefined) {
+      this.#finish("backend_start_failed", { detail: `${this.#serverName} ${failed}` });
+    }
   }
 
   #onExit(exit: BackendExit): void {
@@ -377,7 +390,10 @@ export class Session {
   }
 
   /** Gives back everything; each step is taken even where one before it failed. */
-  #finish(reason: EndReason, { detail, pace = CLOSE_PACE }: { detail?: string; pace?: ClosePace } = {}): void {
+  #finish(
+    reason: EndReason,
+    { detail, pace = CLOSE_PACE }: { detail?: string; pace?: ClosePace } = {},
+  ): void {
     const failure = failureOf(reason, detail);
     // Mail is unread where the session never started, and then it fails for the same reason.
     const unreadFailure: Failure = this.#handshake !== undefined ? failure : { code: "sessionNotFound" };

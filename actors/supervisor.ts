@@ -141,7 +141,9 @@ export class Supervisor {
 
   #onOpen({ serverId, principal, opener, implicitVersion }: Opening): void {
     const server = this.#servers.get(serverId);
-    if (server === undefined) return opener.reply.fail({ code: "serverNotFound", detail: JSON.stringify(serverId) });
+    if (server === undefined) {
+      return opener.reply.fail({ code: "serverNotFound", detail: JSON.stringify(serverId) });
+    }
     if (this.#drain !== undefined) return opener.reply.fail({ code: "shuttingDown" });
     if (typeof server.backend !== "function") return opener.reply.fail(server.backend);
     const id = newSessionId();

@@ -89,7 +89,10 @@ export class Sweeper {
     const closeInTurn = async () => {
       for (const session of next) {
         const idleS = Math.floor(session.idleMs / 1000);
-        log.debug("Closing streamable session {handle} (idle for {idleS}s)", { handle: session.handle, idleS });
+        log.debug("Closing streamable session {handle} (idle for {idleS}s)", {
+          handle: session.handle,
+          idleS,
+        });
         await session.end(session.expiryReason);
       }
     };

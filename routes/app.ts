@@ -25,7 +25,9 @@ export function createApp(options: McpRouteOptions): (request: Request) => Respo
       path: c.req.path,
       error: error.stack ?? error.message,
     });
-    return c.req.path.startsWith("/mcp/") ? rpcErrorResponse({ code: "internal" }, null) : problem({ code: "internal" });
+    return c.req.path.startsWith("/mcp/")
+      ? rpcErrorResponse({ code: "internal" }, null)
+      : problem({ code: "internal" });
   });
   return (request) => app.fetch(request);
 }

@@ -11,7 +11,12 @@ import type { Session } from "../actors/supervisor.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { type Message, parseMessage } from "../protocol/jsonrpc.ts";
-import { DEFAULT_PROTOCOL_VERSION, isKnownVersion, SESSION_HEADER, VERSION_HEADER } from "../protocol/revisions.ts";
+import {
+  DEFAULT_PROTOCOL_VERSION,
+  isKnownVersion,
+  SESSION_HEADER,
+  VERSION_HEADER,
+} from "../protocol/revisions.ts";
 import { accepts, isJson } from "./headers.ts";
 import { HttpReply, rpcErrorResponse, SSE_HEADERS } from "./http_reply.ts";
 import { SseStream } from "./sse_stream.ts";
@@ -67,7 +72,11 @@ async function post(request: Request, serverId: string, options: McpRouteOptions
   }
   const message = parseMessage(text);
   if (message.kind === "malformed") {
-    const code = message.problem === "json" ? "badJson" : message.problem === "batch" ? "batch" : "badMessage";
+    const code = message.problem === "json"
+      ? "badJson"
+      : message.problem === "batch"
+      ? "batch"
+      : "badMessage";
     return rpcErrorResponse({ code, detail: message.detail }, message.id);
   }
 

@@ -9,6 +9,14 @@ import { entryOf, type Failure, messageOf } from "../errors.ts";
 /** A failure as a problem document. */
 export function problem(failure: Failure): Response {
   const { status } = entryOf(failure);
-  const body = { type: "about:blank", title: STATUS_TEXT[status as StatusCode], status, detail: messageOf(failure) };
-  return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/problem+json" } });
+  const body = {
+    type: "about:blank",
+    title: STATUS_TEXT[status as StatusCode],
+    status,
+    detail: messageOf(failure),
+  };
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { "content-type": "application/problem+json" },
+  });
 }

@@ -7,7 +7,7 @@ const progress = (progressToken: string | number, progress = 1) => ({
   params: { progressToken, progress },
 });
 
-Deno.test("Answers find their requests in any order, ids 1 and \"1\" apart", async () => {
+Deno.test('Answers find their requests in any order, ids 1 and "1" apart', async () => {
   const harness = new Harness();
   const { session, backend } = await harness.open();
   const one = await post(session, request("a", { id: 1 }));
@@ -282,7 +282,9 @@ Deno.test("An answer of the client that comes too late is accepted and dropped",
   backend.says({ id: 0, method: "roots/list" });
   await harness.clock.advance(LIMITS.clientReplyTimeoutMs);
   const received = backend.received.length;
-  assertEquals((await post(session, message({ id: 0, result: { roots: [] } }))).completion, { kind: "accepted" });
+  assertEquals((await post(session, message({ id: 0, result: { roots: [] } }))).completion, {
+    kind: "accepted",
+  });
   assertEquals(backend.received.length, received);
 });
 
@@ -295,7 +297,10 @@ Deno.test("A question that its server takes back is told to the client that saw 
   const newer = await post(session, request("ping", { id: 6 }));
   backend.says({ method: "notifications/cancelled", params: { requestId: "q" } });
   await settle();
-  assertEquals(call.messages.map((message) => message.method), ["sampling/createMessage", "notifications/cancelled"]);
+  assertEquals(call.messages.map((message) => message.method), [
+    "sampling/createMessage",
+    "notifications/cancelled",
+  ]);
   assertEquals(newer.sent, []);
   assertEquals(session.inFlight, 2);
 });

@@ -15,7 +15,9 @@ Deno.test("Session becomes active when the server answers initialize, and names 
 });
 
 // Deadlines: [ms after the last use, whether the session still answers].
-for (const [afterMs, alive] of [[0, true], [1, true], [TTL - 1, true], [TTL, false], [TTL + 1, false]] as const) {
+for (
+  const [afterMs, alive] of [[0, true], [1, true], [TTL - 1, true], [TTL, false], [TTL + 1, false]] as const
+) {
   Deno.test(`Session idle for ${afterMs} of ${TTL} ms ${alive ? "answers" : "answers 404"}`, async () => {
     const harness = new Harness();
     const { session } = await harness.open();
@@ -251,7 +253,10 @@ Deno.test("Exit of the server ends the session and answers each request in fligh
   const harness = new Harness();
   const { session, backend } = await harness.open();
   const { stream } = await openStream(session);
-  const replies = [await post(session, request("a", { id: 1 })), await post(session, request("b", { id: "1" }))];
+  const replies = [
+    await post(session, request("a", { id: 1 })),
+    await post(session, request("b", { id: "1" })),
+  ];
   backend.exit();
   await settle();
   assertEquals(replies.map((reply) => reply.failed), ["backendGone", "backendGone"]);

@@ -1,0 +1,75 @@
+import { assert, assertEquals } from "@std/assert";
+import { type ConfigSources, loadConfig } from "../../config/mod.ts";
+import { refusal } from "./helpers.ts";
+
+/** Sources whose folder holds just these files. */
+function sourcesOf(files: Record<string, string>, more: Partial<ConfigSources> = {}): ConfigSources {
+  return {
+    args: [],
+    env: {},
+    cwd: "/srv/app",
+    readFile: (path) => {
+      if (!Object.hasOwn(files, path)) throw new Deno.errors.NotFound(path);
+      return new TextEncoder().encode(files[path]);
+    },
+    ...more,
+  };
+}
+
+Deno.test("An empty folder runs with the defaults and without servers", () => {
+  const result = loadConfig(sourcesOf({}));
+  assert(result.kind === "run");
+  assertEquals([result.settings.port, result.servers, result.warnings, result.serversFileFound], [
+    3000,
+    [],
+    [],
+    false,
+  ]);
+});
+
+Deno.test("Settings come from .env, and so do the variables of the servers file, the environment winning", () => {
+  const result = loadConfig(sourcesOf({
+    "/srv/app/.env": "\uFEFFPORT=4000\nMCP_CONFIG=conf/s.json\nTOKEN=from-file\nBOTH=from-file\nDRAIN=1\n",
+    "/srv/app/conf/s.json":
+      '{"servers": {"a": {"command": "x", "args": ["${TOKEN}", "${BOTH}"], "nope": 1}}}',
+  }, { env: { BOTH: "from-environment" } }));
+  assert(result.kind === "run");
+  assertEquals([result.settings.port, result.serversFileFound], [4000, true]);
+  assertEquals(result.servers.map(({ transport }) => transport), [{
+    type: "stdio",
+    command: "x",
+    args: ["from-file", "from-environment"],
+    env: {},
+    cwd: "/srv/app/conf",
+  }]);
+  assertEquals(result.warnings, [
+    ".env: DRAIN is not a setting; did you mean DRAIN_MS?",
+    "conf/s.json:1:69: servers.a.nope: unknown key, ignored",
+  ]);
+});
+
+Deno.test("A named servers file has to be there, a default one has not", () => {
+  assertEquals(
+    refusal(() => loadConfig(sourcesOf({}, { args: ["--mcp-config", "nope.json"] }))),
+    "nope.json: no such file: MCP_CONFIG or --mcp-config has to name one that exists",
+  );
+});
+
+Deno.test("A .env that cannot be read stops the start", () => {
+  const readFile = () => {
+    throw new Deno.errors.IsADirectory("x");
+  };
+  assertEquals(
+    refusal(() => loadConfig(sourcesOf({}, { readFile }))),
+    ".env: cannot be read: it is a folder",
+  );
+});
+
+Deno.test("--help and --version look at no servers file", () => {
+  const files = { "/srv/app/mcp-servers.json": "broken" };
+  assertEquals(loadConfig(sourcesOf(files, { args: ["--help"] })).kind, "help");
+  assertEquals(loadConfig(sourcesOf(files, { args: ["--version"] })), {
+    kind: "version",
+    text: "sojourn 0.1.0",
+  });
+});

@@ -1,0 +1,323 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import deno from "../../deno.json" with { type: "json" };
+import {
+  readSettings,
+  refusal as refusalLine,
+  type SettingsSources,
+  settingsTable,
+} from "../../config/settings.ts";
+import type { Settings } from "../../config/types.ts";
+import { refusal } from "./helpers.ts";
+
+const MAX_MS = 31_622_400_000;
+
+const DEFAULTS: Settings = {
+  host: "127.0.0.1",
+  port: 3000,
+  logLevel: "info",
+  logFormat: "text",
+  logDir: undefined,
+  streamSessionTtlMs: 300_000,
+  disableBridgeCleanup: false,
+  disableStreamCleanup: false,
+  implicitSessions: true,
+  mcpConfig: "mcp-servers.json",
+  mcpConfigNamed: false,
+  requestTimeoutMs: 3_600_000,
+  startTimeoutMs: 60_000,
+  clientReplyTimeoutMs: 60_000,
+  sseAfterMs: 1_000,
+  implicitTtlMs: 30_000,
+  drainMs: 5_000,
+};
+
+function read(sources: Partial<SettingsSources>) {
+  return readSettings({ args: [], env: {}, dotenv: {}, ...sources });
+}
+
+function settingsOf(sources: Partial<SettingsSources>): Settings {
+  const result = read(sources);
+  assert(result.kind === "settings");
+  return result.settings;
+}
+
+function warningsOf(sources: Partial<SettingsSources>): readonly string[] {
+  const result = read(sources);
+  assert(result.kind === "settings");
+  return result.warnings;
+}
+
+Deno.test("Without any source every setting has its default", () => {
+  assertEquals(read({}), { kind: "settings", settings: DEFAULTS, warnings: [] });
+});
+
+Deno.test("A flag wins over the environment, which wins over .env, which wins over the default", () => {
+  const [args, env, dotenv] = [["--port", "1"], { PORT: "2" }, { PORT: "3" }];
+  const cases: [sources: Partial<SettingsSources>, port: number][] = [
+    [{ args, env, dotenv }, 1],
+    [{ args, dotenv }, 1],
+    [{ env, dotenv }, 2],
+    [{ dotenv }, 3],
+    [{}, 3000],
+    [{ env: { PORT: "" }, dotenv }, 3],
+    [{ env: { PORT: "" }, dotenv: { PORT: "" } }, 3000],
+    [{ env: { PORT: undefined }, dotenv }, 3],
+  ];
+  for (const [sources, port] of cases) assertEquals(settingsOf(sources).port, port, JSON.stringify(sources));
+});
+
+Deno.test("Every setting is read from its flag, from the environment and from .env", () => {
+  const cases: [variable: string, text: string, expected: Partial<Settings>][] = [
+    ["HOST", "::1", { host: "::1" }],
+    ["PORT", "0", { port: 0 }],
+    ["LOG_LEVEL", "debug", { logLevel: "debug" }],
+    ["LOG_FORMAT", "json", { logFormat: "json" }],
+    ["LOG_DIR", "logs", { logDir: "logs" }],
+    ["STREAM_SESSION_TTL_MS", "4000", { streamSessionTtlMs: 4000 }],
+    ["DISABLE_BRIDGE_CLEANUP", "true", { disableBridgeCleanup: true }],
+    ["DISABLE_STREAM_CLEANUP", "true", { disableStreamCleanup: true }],
+    ["IMPLICIT_SESSIONS", "false", { implicitSessions: false }],
+    ["MCP_CONFIG", "a b.json", { mcpConfig: "a b.json", mcpConfigNamed: true }],
+    ["REQUEST_TIMEOUT_MS", "4001", { requestTimeoutMs: 4001 }],
+    ["START_TIMEOUT_MS", "4002", { startTimeoutMs: 4002 }],
+    ["CLIENT_REPLY_TIMEOUT_MS", "4003", { clientReplyTimeoutMs: 4003 }],
+    ["SSE_AFTER_MS", "4004", { sseAfterMs: 4004 }],
+    ["IMPLICIT_TTL_MS", "4005", { implicitTtlMs: 4005 }],
+    ["DRAIN_MS", "4006", { drainMs: 4006 }],
+  ];
+  assertEquals(cases.map(([variable]) => variable), settingsTable().map(({ variable }) => variable));
+  for (const [variable, text, expected] of cases) {
+    const flag = `--${variable.toLowerCase().replaceAll("_", "-")}`;
+    const settings = { ...DEFAULTS, ...expected };
+    assertEquals(settingsOf({ args: [`${flag}=${text}`] }), settings);
+    assertEquals(settingsOf({ env: { [variable]: text } }), settings);
+    assertEquals(settingsOf({ dotenv: { [variable]: text } }), settings);
+  }
+});
+
+Deno.test("A servers file that the operator named is marked so, also when it is the default's name", () => {
+  assertEquals(settingsOf({ env: { MCP_CONFIG: "mcp-servers.json" } }).mcpConfigNamed, true);
+  assertEquals(settingsOf({ env: { MCP_CONFIG: "" } }).mcpConfigNamed, false);
+});
+
+Deno.test("Whole numbers are taken up to their bounds and refused beyond", () => {
+  const bounds: [variable: string, what: string, min: number, max: number][] = [
+    ["PORT", "a whole number", 0, 65_535],
+    ["STREAM_SESSION_TTL_MS", "whole milliseconds", 0, MAX_MS],
+    ["REQUEST_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
+    ["START_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
+    ["CLIENT_REPLY_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
+    ["SSE_AFTER_MS", "whole milliseconds", 0, 300_000],
+    ["IMPLICIT_TTL_MS", "whole milliseconds", 0, MAX_MS],
+    ["DRAIN_MS", "whole milliseconds", 0, 3_600_000],
+  ];
+  for (const [variable, what, min, max] of bounds) {
+    for (const value of [min, min + 1, max - 1, max]) {
+      assert(
+        Object.values(settingsOf({ env: { [variable]: `${value}` } })).includes(value),
+        `${variable}=${value}`,
+      );
+    }
+    for (const text of [`${min - 1}`, `${max + 1}`, "9".repeat(40)]) {
+      assertEquals(
+        refusal(() => read({ env: { [variable]: text } })),
+        `${variable}: "${text}" is not allowed: ${what} from ${min} to ${max} (from the environment)`,
+      );
+    }
+  }
+});
+
+Deno.test("A number is decimal digits and nothing else", () => {
+  for (
+    const text of [
+      "1e3",
+      "5s",
+      "1_000",
+      "1,000",
+      "0x10",
+      "1.0",
+      "+1",
+      "-0",
+      "007",
+      " 1",
+      "1 ",
+      "١",
+      "NaN",
+      "true",
+    ]
+  ) {
+    assertEquals(
+      refusal(() => read({ dotenv: { DRAIN_MS: text } })),
+      `DRAIN_MS: ${JSON.stringify(text)} is not allowed: whole milliseconds from 0 to 3600000 (from .env)`,
+    );
+  }
+});
+
+Deno.test("True and false are also 1 and 0, in any case", () => {
+  for (const text of ["true", "TRUE", "True", "1"]) {
+    assertEquals(settingsOf({ env: { DISABLE_STREAM_CLEANUP: text } }).disableStreamCleanup, true, text);
+  }
+  for (const text of ["false", "FALSE", "0"]) {
+    assertEquals(settingsOf({ env: { IMPLICIT_SESSIONS: text } }).implicitSessions, false, text);
+  }
+  for (const text of ["yes", "no", "on", "2", "truee", " true"]) {
+    assertEquals(
+      refusal(() => read({ env: { IMPLICIT_SESSIONS: text } })),
+      `IMPLICIT_SESSIONS: "${text}" is not allowed: true, false, 1 or 0 (from the environment)`,
+    );
+  }
+});
+
+Deno.test("A host is a name or an address", () => {
+  const hosts = [
+    "localhost",
+    "0.0.0.0",
+    "::",
+    "::1",
+    "fe80::1%eth0",
+    "a-b.example.com.",
+    "my_host",
+    "x".repeat(63),
+  ];
+  for (const host of hosts) assertEquals(settingsOf({ env: { HOST: host } }).host, host);
+  const wrong = [
+    "[::1]",
+    "localhost:3000",
+    "http://x",
+    "300.1.1.1",
+    "1.2.3",
+    "a..b",
+    ".",
+    "-a",
+    "a b",
+    "x".repeat(64),
+  ];
+  for (const host of wrong) {
+    assertEquals(
+      refusal(() => read({ args: ["--host", host.replace(/^-/, "=-")] })),
+      `--host: "${
+        host.replace(/^-/, "=-")
+      }" is not allowed: a host name or an IP address, without port or brackets`,
+    );
+  }
+});
+
+Deno.test("Levels and formats are taken in any case, and listed where they are not", () => {
+  assertEquals(settingsOf({ env: { LOG_LEVEL: "WARN", LOG_FORMAT: "Json" } }), {
+    ...DEFAULTS,
+    logLevel: "warn",
+    logFormat: "json",
+  });
+  assertEquals(
+    refusal(() => read({ env: { LOG_LEVEL: "trace" } })),
+    'LOG_LEVEL: "trace" is not allowed: one of debug, info, warn, error (from the environment)',
+  );
+  assertEquals(
+    refusal(() => read({ args: ["--log-format=xml"] })),
+    '--log-format: "xml" is not allowed: one of text, json',
+  );
+});
+
+Deno.test("Flags are taken in every usual spelling, the last one counting", () => {
+  const cases: [args: string[], expected: Partial<Settings>][] = [
+    [["--port", "80"], { port: 80 }],
+    [["--port=80", "--port=81"], { port: 81 }],
+    [["--", "--port=80"], { port: 80 }],
+    [["--disable-stream-cleanup"], { disableStreamCleanup: true }],
+    [["--disable-stream-cleanup", "--port=80"], { disableStreamCleanup: true, port: 80 }],
+    [["--disable-stream-cleanup=0"], { disableStreamCleanup: false }],
+    [["--implicit-sessions=false", "--implicit-sessions"], { implicitSessions: true }],
+    [["--mcp-config=a=b"], { mcpConfig: "a=b", mcpConfigNamed: true }],
+  ];
+  for (const [args, expected] of cases) assertEquals(settingsOf({ args }), { ...DEFAULTS, ...expected });
+});
+
+Deno.test("What is no flag is refused by name", () => {
+  const cases: [args: string[], line: string][] = [
+    [["--prot=1"], '"--prot" is not a flag; did you mean --port?'],
+    [
+      ["--stream-session-ttl", "5"],
+      '"--stream-session-ttl" is not a flag; did you mean --stream-session-ttl-ms? (and 1 more)',
+    ],
+    [["--PORT=1"], '"--PORT" is not a flag; did you mean --port?'],
+    [["--colour"], '"--colour" is not a flag (see --help)'],
+    [["--constructor"], '"--constructor" is not a flag (see --help)'],
+    [["--__proto__=1"], '"--__proto__" is not a flag (see --help)'],
+    [["-x"], '"-x" is not a flag (see --help)'],
+    [["serve"], '"serve" is not allowed: flags only (see --help)'],
+    [["--port=1", "--", "x"], '"x" is not allowed: flags only (see --help)'],
+    [["a\nb"], '"a\\nb" is not allowed: flags only (see --help)'],
+    [["--implicit-sessions", "false"], '"false" is not allowed: flags only (see --help)'],
+    [["--port"], "--port: needs a value, such as --port=VALUE"],
+    [["--log-dir", "--port=80"], "--log-dir: needs a value, such as --log-dir=VALUE"],
+    [["--port", "-1"], '--port: "-1" is not allowed: a whole number from 0 to 65535'],
+    [["--port="], '--port: "" is not allowed: a whole number from 0 to 65535'],
+    [["--log-dir="], '--log-dir: "" is not allowed: the path of a folder'],
+    [["--mcp-config=a\0b"], '--mcp-config: "a\\u0000b" is not allowed: the path of a file'],
+    [["--implicit-sessions="], '--implicit-sessions: "" is not allowed: true, false, 1 or 0'],
+  ];
+  for (const [args, line] of cases) assertEquals(refusal(() => read({ args })), line);
+});
+
+Deno.test("The first mistake is told, the others are counted", () => {
+  assertEquals(
+    refusal(() =>
+      read({ env: { PORT: "99999", DRAIN_MS: "x", HOST: "fine" }, dotenv: { LOG_LEVEL: "loud" } })
+    ),
+    'PORT: "99999" is not allowed: a whole number from 0 to 65535 (from the environment) (and 2 more)',
+  );
+});
+
+Deno.test("A long value is cut in the error line", () => {
+  const line = refusal(() => read({ env: { PORT: "x".repeat(100_000) } }));
+  assertStringIncludes(line, `PORT: "${"x".repeat(80)}…" is not allowed`);
+});
+
+Deno.test("The value of a secret setting is not shown", () => {
+  const found = { text: "hunter2", label: "TOKEN", origin: "environment" as const };
+  assertEquals(
+    refusalLine(found, true, "32 letters"),
+    "TOKEN: its value is not allowed: 32 letters (from the environment)",
+  );
+});
+
+Deno.test("--help lists every setting with its flag and default", () => {
+  const help = read({ args: ["--help"] });
+  assert(help.kind === "help");
+  for (const row of settingsTable()) {
+    const line = help.text.split("\n").find((line) => line.includes(` ${row.variable} `)) ?? "";
+    for (const part of [row.flag, row.default, row.help]) assertStringIncludes(line, part);
+  }
+  assertMatch(help.text, /^sojourn \d+\.\d+\.\d+: .+\n\nUsage: /);
+  assert(help.text.split("\n").every((line) => line === line.trimEnd()));
+  assertEquals(read({ args: ["-h"] }), help);
+});
+
+Deno.test("--version prints the version of deno.json", () => {
+  const version = { kind: "version" as const, text: `sojourn ${deno.version}` };
+  assertEquals(read({ args: ["--version"] }), version);
+  assertEquals(read({ args: ["-V", "--port=99999", "oops"] }), version);
+  assertEquals(read({ args: ["--help", "--version"] }).kind, "help");
+});
+
+Deno.test("Variables of MCP Connect that nobody reads are pointed out, not their values", () => {
+  const warnings = warningsOf({
+    env: { ACCESS_TOKEN: "hunter2", MCP_SERVERS: "" },
+    dotenv: { ALLOWED_ORIGINS: "x" },
+  });
+  assertEquals(warnings, [
+    "ACCESS_TOKEN is set but not read: no token is asked for: whoever reaches the port may use every server",
+    "ALLOWED_ORIGINS is set but not read: no list of origins is kept",
+  ]);
+});
+
+Deno.test("A misspelt setting in .env is pointed out, a strange variable is not", () => {
+  assertEquals(
+    warningsOf({ dotenv: { STREAM_SESSION_TTL: "1", DRAIN_MSEC: "1", POST: "1", API_KEY: "k" } }),
+    [
+      ".env: STREAM_SESSION_TTL is not a setting; did you mean STREAM_SESSION_TTL_MS?",
+      ".env: DRAIN_MSEC is not a setting; did you mean DRAIN_MS?",
+    ],
+  );
+  assertEquals(warningsOf({ env: { STREAM_SESSION_TTL: "1" } }), []);
+});
