@@ -4,13 +4,8 @@
  * @module
  */
 
-/** The levels of `LOG_LEVEL`, most talkative first. */
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-export type LogLevel = typeof LOG_LEVELS[number];
-
-/** The formats of `LOG_FORMAT`. */
-export const LOG_FORMATS = ["text", "json"] as const;
-export type LogFormat = typeof LOG_FORMATS[number];
+import type { LogFormat, LogLevel } from "../log.ts";
+export { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../log.ts";
 
 /** The gateway's own settings, each from a flag, an environment variable, `.env` or its default. */
 export interface Settings {

@@ -17,5 +17,5 @@ export function accepts(header: string | null, type: string): boolean {
 
 /** Whether a `Content-Type` header says JSON. */
 export function isJson(header: string | null): boolean {
-  return header?.split(";", 1)[0]!.trim().toLowerCase() === "application/json";
+  return header !== null && header.split(";", 1)[0]!.trim().toLowerCase() === "application/json";
 }

@@ -14,8 +14,8 @@ Deno.test(".env.example lists every setting, commented out, with its help and it
 
 Deno.test(".env.example sets nothing as it stands, and the defaults once uncommented", () => {
   const plain = { args: [], env: {}, dotenv: {} };
-  assertEquals(parse(example), {});
-  const dotenv = parse(example.replaceAll(/^# (?=[A-Z_]+=)/gm, ""));
+  assertEquals({ ...parse(example) }, {});
+  const dotenv = { ...parse(example.replaceAll(/^# (?=[A-Z_]+=)/gm, "")) };
   assertEquals(dotenv, Object.fromEntries(settingsTable().map((row) => [row.variable, row.default])));
   // Named in .env is named, though the name be the default's.
   const { MCP_CONFIG: _, ...others } = dotenv;

@@ -27,7 +27,7 @@ Deno.test("An empty folder runs with the defaults and without servers", () => {
   ]);
 });
 
-Deno.test("Settings come from .env, and so do the variables of the servers file, the environment winning", () => {
+Deno.test("Settings and the variables of the servers file come from .env, the environment winning", () => {
   const result = loadConfig(sourcesOf({
     "/srv/app/.env": "\uFEFFPORT=4000\nMCP_CONFIG=conf/s.json\nTOKEN=from-file\nBOTH=from-file\nDRAIN=1\n",
     "/srv/app/conf/s.json":

@@ -1,0 +1,65 @@
+/**
+ * The configuration: everything that is read before anything is started.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { parse } from "@std/dotenv";
+import { type ReadFile, readText } from "./read_text.ts";
+import { loadServers } from "./servers.ts";
+import { readSettings, type Variables } from "./settings.ts";
+import type { ServerConfig, Settings } from "./types.ts";
+
+export { ConfigError } from "./config_error.ts";
+export { type SettingRow, settingsTable } from "./settings.ts";
+export type * from "./types.ts";
+
+/** What the configuration is read from. */
+export interface ConfigSources {
+  /** The arguments after the script's name. */
+  readonly args: readonly string[];
+  readonly env: Variables;
+  /** Absolute: where `.env` is looked for, and where relative paths start. */
+  readonly cwd: string;
+  readonly readFile?: ReadFile;
+}
+
+/** What to do: run with a configuration, or print a text and leave. */
+export type ConfigResult =
+  | {
+    readonly kind: "run";
+    readonly settings: Settings;
+    readonly servers: readonly ServerConfig[];
+    /** One line each, for the log. */
+    readonly warnings: readonly string[];
+    /** False where the default servers file is missing. */
+    readonly serversFileFound: boolean;
+  }
+  | { readonly kind: "help" | "version"; readonly text: string };
+
+/**
+ * Reads the whole configuration: flags, environment, `.env`, servers file.
+ *
+ * Reads two files and changes nothing: the environment of the process stays as it is.
+ *
+ * @throws {ConfigError} On the first mistake; exit code 2 is for the caller.
+ */
+export function loadConfig({ args, env, cwd, ...options }: ConfigSources): ConfigResult {
+  const dotenv = parse(readText(join(cwd, ".env"), { name: ".env", ...options }) ?? "");
+  const result = readSettings({ args, env, dotenv });
+  if (result.kind !== "settings") return result;
+  const { settings } = result;
+  const { servers, warnings, found } = loadServers(settings.mcpConfig, {
+    named: settings.mcpConfigNamed,
+    env: { ...dotenv, ...env },
+    cwd,
+    ...options,
+  });
+  return {
+    kind: "run",
+    settings,
+    servers,
+    warnings: [...result.warnings, ...warnings],
+    serversFileFound: found,
+  };
+}

@@ -1,0 +1,154 @@
+import { resolve } from "node:path";
+import { nearest, quote } from "./config_error.ts";
+import type { Lookup } from "./expand.ts";
+import { isSecretive, type Path, shown } from "./jsonc.ts";
+import type { Report } from "./report.ts";
+import {
+  ENTRY_KEYS,
+  entrySchema,
+  type ReferenceIssue,
+  SERVER_ID,
+  SERVER_ID_ALLOWED,
+  SESSION_KEYS,
+  TYPES,
+} from "./server_schema.ts";
+import type { RemoteServer, ServerConfig, StdioServer } from "./types.ts";
+
+/** What an entry is read against. */
+export interface EntryContext {
+  readonly report: Report;
+  readonly lookup: Lookup;
+  /** Of the servers file, absolute: relative paths in it start there. */
+  readonly folder: string;
+}
+
+/** Keys that mean something only beside `command`, or only beside `url`. */
+const STDIO_KEYS = ["args", "env", "cwd"];
+const REMOTE_KEYS = ["headers"];
+
+/**
+ * Reads one entry of the servers file. What is wrong with it goes to the report.
+ *
+ * @param path Of the entry in the file; its last part is the server's id.
+ * @returns Undefined where the entry has a mistake.
+ */
+export function readEntry(path: Path, raw: unknown, context: EntryContext): ServerConfig | undefined {
+  const { report, lookup, folder } = context;
+  const id = String(path.at(-1));
+  const isNamed = SERVER_ID.test(id);
+  if (!isNamed) report.mistake(path, `this name is not allowed: ${SERVER_ID_ALLOWED}`, "key");
+
+  const entry = isObject(raw) ? raw : undefined;
+  if (entry !== undefined) warnUnknown(path, entry, report);
+  const isFit = entry === undefined || checkTransport(path, entry, report);
+
+  const result = entrySchema(entry?.disabled === true ? undefined : lookup).safeParse(raw);
+  if (!result.success) {
+    for (const issue of result.error.issues) {
+      const at = [...path, ...issue.path.map((part) => typeof part === "symbol" ? String(part) : part)];
+      if (issue.code === "invalid_key") {
+        report.mistake(at, `this name is not allowed: ${issue.issues[0]!.message}`, "key");
+      } else {
+        const { expansion } = (issue.code === "custom" ? issue.params ?? {} : {}) as Partial<ReferenceIssue>;
+        const value = expansion ? referenceShown(at, expansion) : valueShown(at, valueAt(raw, issue.path));
+        report.mistake(at, `${value} is not allowed: ${issue.message}`);
+      }
+    }
+  }
+  if (!result.success || !isFit || !isNamed) return undefined;
+
+  const { command, args = [], env = {}, cwd = ".", type, url, headers = {}, disabled, session } = result.data;
+  const remote = (): RemoteServer => ({ type: type === "sse" ? "sse" : "http", url: url!, headers });
+  const stdio = (program: string): StdioServer => (
+    { type: "stdio", command: program, args, env, cwd: resolve(folder, cwd) }
+  );
+  return {
+    id,
+    transport: command === undefined ? remote() : stdio(command),
+    disabled: disabled ?? false,
+    session: {
+      idleTtlMs: session?.idleTtlMs,
+      requestTimeoutMs: session?.requestTimeoutMs,
+      cleanup: session?.cleanup ?? true,
+    },
+  };
+}
+
+function warnUnknown(path: Path, entry: Record<string, unknown>, report: Report): void {
+  const warn = (within: Path, object: Record<string, unknown>, known: readonly string[]) => {
+    for (const key of Object.keys(object).filter((key) => !known.includes(key))) {
+      report.warning([...within, key], unknownKey(key, known));
+    }
+  };
+  warn(path, entry, ENTRY_KEYS);
+  if (isObject(entry.session)) warn([...path, "session"], entry.session, SESSION_KEYS);
+}
+
+/** What is said of a key that nobody reads. */
+export function unknownKey(key: string, known: readonly string[]): string {
+  const meant = nearest(key, known);
+  return `unknown key, ignored${meant === undefined ? "" : `; did you mean ${quote(meant)}?`}`;
+}
+
+/** Whether `command`, `url` and `type` go together. */
+function checkTransport(path: Path, entry: Record<string, unknown>, report: Report): boolean {
+  const isStdio = "command" in entry;
+  const isRemote = "url" in entry;
+  if (!isStdio && !isRemote) {
+    report.mistake(path, 'needs "command" (a program to start) or "url" (a server to reach)');
+    return false;
+  }
+  if (isStdio && isRemote) {
+    report.mistake([...path, "url"], 'is not allowed beside "command": one of the two', "key");
+    return false;
+  }
+  for (const key of isStdio ? REMOTE_KEYS : STDIO_KEYS) {
+    if (key in entry) report.warning([...path, key], `has no effect beside "${isStdio ? "command" : "url"}"`);
+  }
+  // Any other type is the schema's to refuse.
+  const type = TYPES.find((type) => type === entry.type);
+  if (type !== undefined && (type === "stdio") !== isStdio) {
+    const allowed = isStdio ? 'stdio beside "command"' : 'http or sse beside "url"';
+    report.mistake([...path, "type"], `${quote(type)} is not allowed: ${allowed}`);
+    return false;
+  }
+  return true;
+}
+
+/** Arguments often carry keys, and URLs do: of those an error shows no more than it needs. */
+function valueShown(path: Path, value: unknown): string {
+  if (isSecretive(path)) return typeof value === "string" ? "this text" : kindOf(value);
+  if (typeof value === "string" && path[2] === "args") return "this text";
+  if (typeof value === "string" && path[2] === "url") return quote(urlShown(value));
+  return path.length === 2 ? kindOf(value) : shown(value);
+}
+
+function referenceShown(path: Path, { reference, isName }: ReferenceIssue["expansion"]): string {
+  return isName || !(isSecretive(path) || path[2] === "url") ? quote(reference) : "a reference in it";
+}
+
+function kindOf(value: unknown): string {
+  return typeof value === "object" ? shown(value) : `a ${typeof value}`;
+}
+
+/** Scheme and host: user, password, path and query may be secrets. */
+function urlShown(url: string): string {
+  const [, scheme = "", , host = "", rest = ""] =
+    /^([a-z][a-z0-9+.-]*:\/\/)?(.*@)?([^/?#]*)(.*)/is.exec(url) ?? [];
+  return `${scheme}${url.includes("@") ? "…@" : ""}${host}${rest === "" ? "" : "/…"}`;
+}
+
+function valueAt(raw: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, part) =>
+      typeof value === "object" && value !== null && Object.hasOwn(value, part)
+        ? (value as Record<PropertyKey, unknown>)[part]
+        : undefined,
+    raw,
+  );
+}
+
+/** Whether the value is an object of the file. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

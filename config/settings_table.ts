@@ -1,0 +1,216 @@
+/**
+ * Every setting of the gateway, once. Reading, `--help`, `.env.example` and the README's table come from
+ * here: a new setting is one entry below and one field of `Settings`.
+ *
+ * @module
+ */
+import { isIP } from "node:net";
+import { z } from "zod";
+import { LOG_FORMATS, LOG_LEVELS, type Settings } from "./types.ts";
+
+/** The settings that have a variable and a flag of their own. */
+export type TableSettings = Omit<Settings, "mcpConfigNamed">;
+
+/** One setting: what it is called, what it may be and what it does. */
+export interface Setting<Value> {
+  /** In the environment and in `.env`; the flag is the same in lower case with dashes. */
+  readonly variable: string;
+  /** Reads the text; the error message of a refusal says what is allowed. */
+  readonly schema: z.ZodType<Value, string>;
+  /** What `--help` shows in the value's place. */
+  readonly placeholder: string;
+  /** As one would write it; undefined where the setting is off unless given. */
+  readonly fallback: string | undefined;
+  /** One line, without a full stop. */
+  readonly help: string;
+  readonly unit?: "ms";
+  /** Takes no value on the command line: the bare flag means true. */
+  readonly isSwitch?: true;
+  /** Never shown in an error. */
+  readonly secret?: true;
+}
+
+/** The longest time that a setting takes, in ms: over a year is `0`, never, or a slip of the hand. */
+export const MAX_MS = 366 * 24 * 60 * 60 * 1000;
+/** In ms. Node's `fetch` gives up on a response that is silent for longer. */
+const MAX_SSE_AFTER_MS = 300_000;
+/** In ms. A shutdown that takes longer than an hour is a shutdown that failed. */
+const MAX_DRAIN_MS = 60 * 60 * 1000;
+
+/** In the order in which `--help` lists them. */
+export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSettings[Key]> } = {
+  host: {
+    ...checked("HOST", "a host name or an IP address, without port or brackets", isHost),
+    variable: "HOST",
+    fallback: "127.0.0.1",
+    help: "Address to listen on; 0.0.0.0 or :: is every network of this machine",
+  },
+  port: {
+    ...whole("N", "a whole number", 0, 65_535),
+    variable: "PORT",
+    fallback: "3000",
+    help: "Port to listen on; 0 picks a free one and prints it",
+  },
+  logLevel: {
+    ...choice("LEVEL", LOG_LEVELS),
+    variable: "LOG_LEVEL",
+    fallback: "info",
+    help: `The least that is logged: ${LOG_LEVELS.join(", ")}`,
+  },
+  logFormat: {
+    ...choice("FORMAT", LOG_FORMATS),
+    variable: "LOG_FORMAT",
+    fallback: "text",
+    help: "text for people, json for machines (one object a line)",
+  },
+  logDir: {
+    ...checked("DIR", "the path of a folder", isPath),
+    variable: "LOG_DIR",
+    fallback: undefined,
+    help: "Folder that also gets gateway.log, rotated; unset writes no file",
+  },
+  streamSessionTtlMs: {
+    ...milliseconds(0),
+    variable: "STREAM_SESSION_TTL_MS",
+    fallback: "300000",
+    help: "Idle time after which a session expires; 0 is never",
+  },
+  disableBridgeCleanup: {
+    ...truth(),
+    variable: "DISABLE_BRIDGE_CLEANUP",
+    fallback: "false",
+    help: "Sessions of /bridge never expire",
+  },
+  disableStreamCleanup: {
+    ...truth(),
+    variable: "DISABLE_STREAM_CLEANUP",
+    fallback: "false",
+    help: "Sessions of /mcp never expire",
+  },
+  implicitSessions: {
+    ...truth(),
+    variable: "IMPLICIT_SESSIONS",
+    fallback: "true",
+    help: "A request without a session id opens a session; false answers it with 400",
+  },
+  mcpConfig: {
+    ...checked("FILE", "the path of a file", isPath),
+    variable: "MCP_CONFIG",
+    fallback: "mcp-servers.json",
+    help: "The servers file; may be missing unless it is named",
+  },
+  requestTimeoutMs: {
+    ...milliseconds(1),
+    variable: "REQUEST_TIMEOUT_MS",
+    fallback: "3600000",
+    help: "How long a server may take for one request",
+  },
+  startTimeoutMs: {
+    ...milliseconds(1),
+    variable: "START_TIMEOUT_MS",
+    fallback: "60000",
+    help: "How long a server may take to start and answer initialize",
+  },
+  clientReplyTimeoutMs: {
+    ...milliseconds(1),
+    variable: "CLIENT_REPLY_TIMEOUT_MS",
+    fallback: "60000",
+    help: "How long a client may take to answer a request of a server",
+  },
+  sseAfterMs: {
+    ...milliseconds(0, MAX_SSE_AFTER_MS),
+    variable: "SSE_AFTER_MS",
+    fallback: "1000",
+    help: "How long an answer is awaited before its response becomes an event stream",
+  },
+  implicitTtlMs: {
+    ...milliseconds(0),
+    variable: "IMPLICIT_TTL_MS",
+    fallback: "30000",
+    help: "When an implicit session ends whose id never came back; 0 is never",
+  },
+  drainMs: {
+    ...milliseconds(0, MAX_DRAIN_MS),
+    variable: "DRAIN_MS",
+    fallback: "5000",
+    help: "How long a shutdown waits for requests in flight",
+  },
+};
+
+/** The row of one setting, as documentation shows it. */
+export interface SettingRow {
+  readonly variable: string;
+  readonly flag: string;
+  /** With the value's placeholder, as `--help` shows it. */
+  readonly usage: string;
+  /** Empty where there is none. */
+  readonly default: string;
+  readonly unit: "ms" | undefined;
+  readonly help: string;
+}
+
+/** All settings as documentation shows them, in order. */
+export function settingsTable(): SettingRow[] {
+  return Object.values(SETTINGS).map(({ variable, placeholder, fallback, unit, help, isSwitch }) => ({
+    variable,
+    flag: flagOf(variable),
+    usage: `${flagOf(variable)}${isSwitch ? `[=${placeholder}]` : ` ${placeholder}`}`,
+    default: fallback ?? "",
+    unit,
+    help,
+  }));
+}
+
+/** The flag of a variable: `LOG_DIR` is `--log-dir`. */
+export function flagOf(variable: string): string {
+  return `--${variable.toLowerCase().replaceAll("_", "-")}`;
+}
+
+/** Whether the whole number is from `min` to `max`, both included. Shared with the servers file. */
+export function isWithin(value: number, min: number, max: number): boolean {
+  return Number.isSafeInteger(value) && value >= min && value <= max;
+}
+
+/** What is allowed where milliseconds are. Shared with the servers file. */
+export function allowedMs(min: number, max = MAX_MS): string {
+  return `whole milliseconds from ${min} to ${max}`;
+}
+
+function whole(placeholder: string, what: string, min: number, max: number) {
+  const isAllowed = (text: string) => /^(?:0|[1-9]\d*)$/.test(text) && isWithin(Number(text), min, max);
+  const schema = z.string().refine(isAllowed, `${what} from ${min} to ${max}`).transform(Number);
+  return { placeholder, schema };
+}
+
+function milliseconds(min: number, max = MAX_MS) {
+  return { ...whole("MS", "whole milliseconds", min, max), unit: "ms" as const };
+}
+
+function truth() {
+  const schema = z.string().toLowerCase()
+    .pipe(z.enum(["true", "1", "false", "0"], { error: "true, false, 1 or 0" }))
+    .transform((text) => text === "true" || text === "1");
+  return { placeholder: "BOOL", schema, isSwitch: true as const };
+}
+
+function choice<const Choice extends string>(placeholder: string, choices: readonly Choice[]) {
+  const schema = z.string().toLowerCase().pipe(z.enum(choices, { error: `one of ${choices.join(", ")}` }));
+  return { placeholder, schema };
+}
+
+function checked(placeholder: string, allowed: string, isAllowed: (text: string) => boolean) {
+  return { placeholder, schema: z.string().refine(isAllowed, allowed) };
+}
+
+function isPath(text: string): boolean {
+  return text.trim() !== "" && !text.includes("\0");
+}
+
+function isHost(text: string): boolean {
+  if (isIP(text) !== 0) return true;
+  const labels = text.replace(/\.$/, "").split(".");
+  const isName = text.length <= 253 &&
+    labels.every((label) => /^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)$/.test(label));
+  // A last label of digits only is an IP address gone wrong, such as 300.1.1.1.
+  return isName && !/^\d+$/.test(labels.at(-1)!);
+}

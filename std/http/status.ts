@@ -1,0 +1,36 @@
+/**
+ * HTTP status codes by name, and their texts.
+ *
+ * @module
+ */
+import { STATUS_CODES } from "node:http";
+
+/** The codes that this project uses, by their published names. */
+export const STATUS_CODE = {
+  OK: 200,
+  Accepted: 202,
+  NoContent: 204,
+  BadRequest: 400,
+  Unauthorized: 401,
+  Forbidden: 403,
+  NotFound: 404,
+  MethodNotAllowed: 405,
+  NotAcceptable: 406,
+  RequestTimeout: 408,
+  Conflict: 409,
+  UnsupportedMediaType: 415,
+  TooManyRequests: 429,
+  InternalServerError: 500,
+  NotImplemented: 501,
+  BadGateway: 502,
+  ServiceUnavailable: 503,
+  GatewayTimeout: 504,
+} as const;
+
+/** One of the codes. */
+export type StatusCode = typeof STATUS_CODE[keyof typeof STATUS_CODE];
+
+/** The text of each code. */
+export const STATUS_TEXT = Object.fromEntries(
+  Object.values(STATUS_CODE).map((code) => [code, STATUS_CODES[code] ?? ""]),
+) as Record<StatusCode, string>;
