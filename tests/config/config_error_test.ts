@@ -35,7 +35,6 @@ Deno.test("The nearest name is one that could have been meant", () => {
       ["comand", "command"],
       ["agrs", "args"],
       ["evn", "env"],
-      ["vne", undefined],
       ["commands", "command"],
       ["header", "headers"],
       ["STREAM_SESSION_TTL", "STREAM_SESSION_TTL_MS"],
