@@ -39,12 +39,17 @@ export function announce({ config, port, print }: Announcement): void {
   }
   if (servers.length === 0) {
     log.warn("No servers: {why}. Add one to {file}, such as {example}", {
-      why: serversFileFound ? `${settings.mcpConfig} names none that is enabled` : `there is no ${settings.mcpConfig}`,
+      why: serversFileFound
+        ? `${settings.mcpConfig} names none that is enabled`
+        : `there is no ${settings.mcpConfig}`,
       file: settings.mcpConfig,
       example: EXAMPLE,
     });
   }
-  announceCleanup("Bridge", { disabledBy: settings.disableBridgeCleanup ? "DISABLE_BRIDGE_CLEANUP" : undefined, ttlMs: BRIDGE_SESSION_TTL_MS });
+  announceCleanup("Bridge", {
+    disabledBy: settings.disableBridgeCleanup ? "DISABLE_BRIDGE_CLEANUP" : undefined,
+    ttlMs: BRIDGE_SESSION_TTL_MS,
+  });
   announceCleanup("Streamable", {
     disabledBy: settings.disableStreamCleanup
       ? "DISABLE_STREAM_CLEANUP"
@@ -61,9 +66,15 @@ export function announce({ config, port, print }: Announcement): void {
   }
 }
 
-function announceCleanup(kind: string, { disabledBy, ttlMs }: { disabledBy: string | undefined; ttlMs: number }): void {
+function announceCleanup(
+  kind: string,
+  { disabledBy, ttlMs }: { disabledBy: string | undefined; ttlMs: number },
+): void {
   if (disabledBy !== undefined) {
-    log.warn("{kind} session cleanup disabled ({disabledBy}): idle sessions never expire", { kind, disabledBy });
+    log.warn("{kind} session cleanup disabled ({disabledBy}): idle sessions never expire", {
+      kind,
+      disabledBy,
+    });
   } else {
     log.info("{kind} session cleanup enabled (interval: {intervalMs}ms, TTL: {ttlMs}ms)", {
       kind,

@@ -48,7 +48,10 @@ export function onShutdownSignal(
     ["SIGINT", () => onEnd("SIGINT")],
     [
       "SIGHUP",
-      () => hasTerminal ? onEnd("SIGHUP") : log.info("SIGHUP ignored: the gateway has no terminal that could go away"),
+      () =>
+        hasTerminal
+          ? onEnd("SIGHUP")
+          : log.info("SIGHUP ignored: the gateway has no terminal that could go away"),
     ],
   ];
   for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);

@@ -52,3 +52,130 @@ export interface Malformed {
   readonly detail: string;
   readonly id: RequestId | null;
 }
+
+/** Under `_meta` of a message that belongs to a task (MCP 2025-11-25, "Tasks"). */
+const RELATED_TASK = "io.modelcontextprotocol/related-task";
+
+/**
+ * Reads one message.
+ *
+ * Strict about what routing needs (version, id, method, the shape of params, result and error), indifferent to
+ * all else: the text is forwarded as it came, and what is in it is between client and server.
+ *
+ * @param text JSON. Line breaks between its tokens are fine; the message's own `text` has none.
+ */
+export function parseMessage(text: string): Message | Malformed {
+  const trimmed = text.trim();
+  let value: unknown;
+  try {
+    value = JSON.parse(trimmed);
+  } catch (error) {
+    return malformed("json", error instanceof Error ? error.message : "is not JSON");
+  }
+  if (Array.isArray(value)) return malformed("batch", "a batch (JSON array) is not one message");
+  const object = asObject(value);
+  if (object === undefined) return malformed("message", "a message is a JSON object");
+  return readMessage(object, onOneLine(trimmed));
+}
+
+/** The token under which progress of a request is reported, if its sender asked for it. */
+export function progressTokenOf(params: Params | undefined): RequestId | undefined {
+  const token = asObject(params?._meta)?.progressToken;
+  return typeof token === "string" || typeof token === "number" ? token : undefined;
+}
+
+/** The task that a message belongs to, if it names one. */
+export function relatedTaskOf(params: Params | undefined): string | undefined {
+  const taskId = asObject(asObject(params?._meta)?.[RELATED_TASK])?.taskId;
+  return typeof taskId === "string" ? taskId : undefined;
+}
+
+/** A request as one line of JSON. */
+export function encodeRequest(id: RequestId, method: string, params?: Params): string {
+  return JSON.stringify({ jsonrpc: "2.0", id, method, params });
+}
+
+/** A notification as one line of JSON. */
+export function encodeNotification(method: string, params?: Params): string {
+  return JSON.stringify({ jsonrpc: "2.0", method, params });
+}
+
+/** A successful answer as one line of JSON. */
+export function encodeResult(id: RequestId, result: Params): string {
+  return JSON.stringify({ jsonrpc: "2.0", id, result });
+}
+
+/** The parts of an error object. `code` is an integer. */
+export interface ErrorObject {
+  readonly code: number;
+  readonly message: string;
+  readonly data?: unknown;
+}
+
+/** A failed answer as one line of JSON. `id` is null where the request's own could not be read. */
+export function encodeError(id: RequestId | null, { code, message, data }: ErrorObject): string {
+  return JSON.stringify({ jsonrpc: "2.0", id, error: { code, message, data } });
+}
+
+function readMessage(object: Params, text: string): Message | Malformed {
+  const { jsonrpc, id, method, params, result, error } = object;
+  // JSON has no undefined: a member is undefined exactly when it is absent.
+  const isAnswer = result !== undefined || error !== undefined;
+  // The id of an answer is one that the other side chose: an error sent back under it would answer nothing.
+  const replyId = isRequestId(id) && !(isAnswer && method === undefined) ? id : null;
+  const bad = (detail: string) => malformed("message", detail, replyId);
+
+  if (jsonrpc !== "2.0") return bad('jsonrpc must be "2.0"');
+  if (method === undefined) {
+    return isAnswer ? readResponse(object, text) : bad("a message has a method, a result or an error");
+  }
+  if (typeof method !== "string") return bad("method must be a string");
+  if (isAnswer) return bad("a message with a method has neither result nor error");
+  const given = asObject(params);
+  if (params !== undefined && given === undefined) return bad("params must be an object");
+  if (id === undefined) return { kind: "notification", method, params: given, text };
+  if (!isRequestId(id)) return bad("id must be a string or an integer");
+  return { kind: "request", id, method, params: given, text };
+}
+
+function readResponse({ id, result, error }: Params, text: string): ResponseMessage | Malformed {
+  const bad = (detail: string) => malformed("message", detail);
+  if (result !== undefined && error !== undefined) return bad("an answer has a result or an error, not both");
+  if (error === undefined) {
+    const given = asObject(result);
+    if (given === undefined) return bad("result must be an object");
+    if (!isRequestId(id)) return bad("id must be a string or an integer");
+    return { kind: "response", id, result: given, error: undefined, text };
+  }
+  const { code, message } = asObject(error) ?? {};
+  if (!Number.isInteger(code) || typeof message !== "string") {
+    return bad("error must be an object with an integer code and a string message");
+  }
+  if (id !== undefined && id !== null && !isRequestId(id)) {
+    return bad("id must be a string, an integer or null");
+  }
+  return {
+    kind: "response",
+    id: id ?? null,
+    result: undefined,
+    error: { code: code as number, message },
+    text,
+  };
+}
+
+function malformed(problem: Malformed["problem"], detail: string, id: RequestId | null = null): Malformed {
+  return { kind: "malformed", problem, detail, id };
+}
+
+function isRequestId(value: unknown): value is RequestId {
+  return typeof value === "string" || Number.isInteger(value);
+}
+
+function asObject(value: unknown): Params | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Params : undefined;
+}
+
+/** Valid JSON holds raw line breaks between tokens only, where a space means the same. */
+function onOneLine(json: string): string {
+  return json.indexOf("\n") < 0 && json.indexOf("\r") < 0 ? json : json.replace(/[\r\n]/g, " ");
+}
