@@ -24,29 +24,25 @@
  *
  * ## Where a session expires
  *
- * In `#expireIfDue`, and nowhere else: nothing in flight and `now ≥ lastUsed + TTL`. It is asked before each
+ * In `#expireIfDue`, and nowhere else (`lifetime.ts` says when): nothing in flight and `now ≥ lastUsed + TTL`. It is asked before each
  * message of the client, when the timer fires, and by the sweeper. There is one timer, re-armed lazily: a touch
  * only writes a timestamp, and a timer that fires early looks again.
  *
  * @module
  */
-import {
-  type Backend,
-  type BackendExit,
-  CLOSE_PACE,
-  type ClosePace,
-  type OpenBackend,
-} from "../backends/backend.ts";
+import { type Backend, type BackendExit, CLOSE_PACE, type ClosePace } from "../backends/backend.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
 import { Alarm } from "./alarm.ts";
-import { Conversation, type ConversationLimits } from "./conversation.ts";
+import { Conversation } from "./conversation.ts";
 import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
 import { Handshake } from "./handshake.ts";
 import { Inbox } from "./inbox.ts";
+import { Lifetime } from "./lifetime.ts";
 import type { ClientMessage, Mail, Signal } from "./mail.ts";
+import type { SessionOptions } from "./session_options.ts";
 
 /** Messages of the client that may wait while the session starts. */
 const MAX_MAIL = 256;
@@ -55,33 +51,6 @@ const MAX_BACKEND_QUEUE_BYTES = 8 * 1024 * 1024;
 
 /** See the module's documentation. */
 export type SessionState = "starting" | "active" | "expired" | "ended";
-
-/** Durations in ms. A TTL of 0 means never. */
-export interface SessionLimits extends ConversationLimits {
-  readonly idleTtlMs: number;
-  /** TTL until the client has come back with the id of a session that was opened implicitly. */
-  readonly implicitTtlMs: number;
-  /** How long the server may take to answer `initialize`. */
-  readonly startTimeoutMs: number;
-}
-
-/** How to make a {@link Session}. */
-export interface SessionOptions {
-  /** The credential in `mcp-session-id`. Never logged. */
-  readonly id: string;
-  /** The public name, for logs and monitoring. */
-  readonly handle: string;
-  readonly serverId: string;
-  /** Who opened it. */
-  readonly principal: string;
-  readonly limits: SessionLimits;
-  readonly clock: Clock;
-  readonly openBackend: OpenBackend;
-  /** Set where the client sent no `initialize`: the version that the gateway's own one names. */
-  readonly implicitVersion: string | undefined;
-  /** Called once, when the session ended and all that it held was given back. */
-  readonly onEnded: (session: Session) => void;
-}
 
 const log = logger("session");
 
@@ -97,14 +66,13 @@ export class Session {
   readonly #clock: Clock;
   readonly #inbox: Inbox<Mail, Signal>;
   readonly #conversation: Conversation;
+  readonly #lifetime: Lifetime;
   /** The one timer, for the earliest thing that may be due. */
   readonly #alarm: Alarm;
   #state: SessionState = "starting";
   #backend: Backend | undefined;
   /** Set while the state is `starting`. */
   #handshake: Handshake | undefined;
-  /** Whether the client has used the session's id: until then an implicit session has the shorter TTL. */
-  #cameBack: boolean;
   #draining = false;
   #protocolVersion: string | undefined;
   #endReason: EndReason | undefined;
@@ -118,7 +86,7 @@ export class Session {
     this.handle = options.handle;
     this.serverId = options.serverId;
     this.principal = options.principal;
-    this.#cameBack = options.implicitVersion === undefined;
+    this.#lifetime = new Lifetime(options.limits, { implicit: options.implicitVersion !== undefined });
     this.#inbox = new Inbox<Mail, Signal>({
       maxMail: MAX_MAIL,
       onMail: (mail) => this.#onMail(mail),
@@ -177,7 +145,7 @@ export class Session {
 
   /** The reason with which an expired session ends. */
   get expiryReason(): EndReason {
-    return this.#cameBack ? "idle" : "implicit";
+    return this.#lifetime.expiryReason;
   }
 
   /** Starts the backend and hands it the message that opens the session. Called once, by the supervisor. */
@@ -201,9 +169,11 @@ export class Session {
 
   /** Hands over something from the client. */
   post(mail: Mail): void {
+    // Before the session is claimed: that would move a deadline which has passed.
+    this.#expireIfDue();
     const result = this.#inbox.post(mail);
     // The opener came through `start`, so whoever comes here knows the id.
-    if (result === "taken") this.#cameBack = true;
+    if (result === "taken") this.#lifetime.claim();
     else mail.reply.fail({ code: result === "full" ? "inboxFull" : "sessionNotFound" });
   }
 
@@ -362,7 +332,7 @@ export class Session {
     this.#expireIfDue();
     if (this.#state === "expired") return;
     if (this.#handshake !== undefined) next = Math.min(next, this.#handshake.dueAt);
-    else if (this.#conversation.inFlight === 0) next = Math.min(next, this.#deadline());
+    else if (this.#conversation.inFlight === 0) next = Math.min(next, this.#deadline);
     this.#alarm.at(next);
   }
 
@@ -371,18 +341,14 @@ export class Session {
     if (this.#conversation.asking) this.#rearm(now);
   }
 
-  /** The instant at which the session, if it stays idle, expires; Infinity for never. */
-  #deadline(): number {
-    const { idleTtlMs, implicitTtlMs } = this.#options.limits;
-    if (idleTtlMs === 0) return Infinity;
-    const ttlMs = this.#cameBack || implicitTtlMs === 0 ? idleTtlMs : Math.min(idleTtlMs, implicitTtlMs);
-    return this.#conversation.lastUsed + ttlMs;
+  get #deadline(): number {
+    return this.#lifetime.deadline(this.#conversation.lastUsed);
   }
 
   /** The one place where a session expires. */
   #expireIfDue(): void {
     if (this.#state !== "active" || this.#conversation.inFlight > 0) return;
-    if (this.#clock.now() < this.#deadline()) return;
+    if (this.#clock.now() < this.#deadline) return;
     log.debug("Session {handle} expired", { handle: this.handle });
     this.#state = "expired";
     this.#alarm.off();
@@ -405,15 +371,23 @@ export class Session {
       reason,
       why: detail ?? END_REASONS[reason],
     });
-    this.#alarm.off();
-    const closed = this.#backend?.close(pace) ?? Promise.resolve();
-    const unread = this.#inbox.close();
     this.#handshake = undefined;
-    this.#conversation.close(failure);
-    for (const { reply } of unread) reply.fail(unreadFailure);
-    void closed.then(() => {
+    const backendClosed = this.#backend?.close(pace);
+    const steps = [
+      () => this.#alarm.off(),
+      () => this.#conversation.close(failure),
+      () => this.#inbox.close().forEach(({ reply }) => reply.fail(unreadFailure)),
+    ];
+    for (const step of steps) {
+      try {
+        step();
+      } catch (error) {
+        this.#onFault(error, undefined);
+      }
+    }
+    void Promise.resolve(backendClosed).catch((error) => this.#onFault(error, undefined)).then(() => {
       this.#closed.resolve();
-      this.#options.onEnded(this);
+      this.#options.onEnded();
     });
   }
 

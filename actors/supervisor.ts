@@ -22,10 +22,12 @@ import { logger } from "../log.ts";
 import { Inbox } from "./inbox.ts";
 import type { ClientMessage } from "./mail.ts";
 import { newSessionId, publicHandle } from "./session_id.ts";
-import { Session, type SessionLimits } from "./session.ts";
+import { Session } from "./session.ts";
+import type { SessionLimits } from "./session_options.ts";
 
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
-export type { Session, SessionLimits } from "./session.ts";
+export type { Session } from "./session.ts";
+export type { SessionLimits } from "./session_options.ts";
 
 /** Openings that may wait for the supervisor's turn. */
 const MAX_OPENINGS = 1_000;
@@ -156,7 +158,7 @@ export class Supervisor {
       clock: this.#clock,
       openBackend: server.backend,
       implicitVersion,
-      onEnded: (session) => this.#inbox.signal({ tag: "ended", session }),
+      onEnded: () => this.#inbox.signal({ tag: "ended", session }),
     });
     this.#sessions.set(id, session);
     session.start(opener);

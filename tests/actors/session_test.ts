@@ -170,6 +170,18 @@ Deno.test("Implicit session whose id came back has the ordinary TTL", async () =
   assertEquals(session.expiryReason, "idle");
 });
 
+Deno.test("Implicit session is not saved by its id coming back after the deadline, though the timer is late", async () => {
+  const harness = new Harness();
+  const reply = harness.opening(request("ping"), "2025-03-26");
+  await settle();
+  harness.backend.answer(1);
+  await settle();
+  const session = harness.supervisor.find(SERVER, reply.sessionId!, "anyone")!;
+  harness.clock.stall(LIMITS.implicitTtlMs);
+  assertEquals((await post(session, request("ping"))).failed, "sessionNotFound");
+  assertEquals(session.expiryReason, "implicit");
+});
+
 Deno.test("Mail that comes while an implicit session starts waits, is bounded, and keeps its order", async () => {
   const harness = new Harness({ autoInitialize: false });
   const reply = harness.opening(request("ping", { id: "first" }), "2025-03-26");
