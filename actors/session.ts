@@ -169,12 +169,10 @@ export class Session {
 
   /** Hands over something from the client. */
   post(mail: Mail): void {
-    // Before the session is claimed: that would move a deadline which has passed.
-    this.#expireIfDue();
+    // The opener came through `start`, so whoever comes here knows the id. A deadline that has passed stays.
+    if (!this.expired) this.#lifetime.claim();
     const result = this.#inbox.post(mail);
-    // The opener came through `start`, so whoever comes here knows the id.
-    if (result === "taken") this.#lifetime.claim();
-    else mail.reply.fail({ code: result === "full" ? "inboxFull" : "sessionNotFound" });
+    if (result !== "taken") mail.reply.fail({ code: result === "full" ? "inboxFull" : "sessionNotFound" });
   }
 
   /** Takes no more requests; what is in flight goes on. */
