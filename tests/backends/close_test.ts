@@ -82,7 +82,7 @@ Deno.test("Closing again after the end resolves at once", async () => {
 Deno.test("A child that does not read is closed, with what was queued for it", async () => {
   const child = new OpenChild(program("sleep", "100000"));
   child.backend.send("x".repeat(1_000_000));
-  await child.backend.close(FORCE_PACE);
+  await child.backend.close({ termAfterMs: 50, killAfterMs: 20_000 });
   assertEquals(child.exits[0]?.detail, "was ended by SIGTERM");
 });
 

@@ -24,6 +24,8 @@ export class FakeBackend implements Backend {
   readonly closes: (ClosePace | undefined)[] = [];
   /** While true, `close()` does not come to an end. */
   stubborn = false;
+  /** Whether `close()` came to its end. */
+  closed = false;
   readonly #closed = Promise.withResolvers<void>();
   #gone = false;
 
@@ -53,6 +55,7 @@ export class FakeBackend implements Backend {
   /** Lets a stubborn backend go. */
   finishClose(): void {
     this.exit({ cause: "exit", detail: "exited with code 0" });
+    this.closed = true;
     this.#closed.resolve();
   }
 

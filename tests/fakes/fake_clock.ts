@@ -38,6 +38,11 @@ export class FakeClock implements Clock {
     return this.#timers.size;
   }
 
+  /** When the next timer is due, which is in the past where it is late; Infinity when none is set. */
+  get nextAt(): number {
+    return this.#next(Infinity)?.dueMs ?? Infinity;
+  }
+
   /**
    * Moves time on. Lets everything settle first, then fires the timers that come due one at a time, in order,
    * and lets everything settle after each.

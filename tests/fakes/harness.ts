@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Session, type SessionLimits, Supervisor } from "../../actors/supervisor.ts";
+import { type Session, type SessionLimits, type SupervisedServer, Supervisor } from "../../actors/supervisor.ts";
 import { assert, assertExists } from "@std/assert";
 import { type Message, parseMessage, type RequestId } from "../../protocol/jsonrpc.ts";
 import { FakeBackend } from "./fake_backend.ts";
@@ -29,6 +29,8 @@ export interface HarnessOptions {
   readonly limits?: Partial<SessionLimits>;
   /** Whether backends answer `initialize` by themselves; true unless said otherwise. */
   readonly autoInitialize?: boolean;
+  /** Servers beside {@link SERVER}. */
+  readonly moreServers?: readonly SupervisedServer[];
 }
 
 /** See the module's documentation. */
@@ -38,8 +40,11 @@ export class Harness {
   readonly backends: FakeBackend[] = [];
   readonly supervisor: Supervisor;
   readonly limits: SessionLimits;
+  /** Whether backends that are opened from now on answer `initialize` by themselves. */
+  autoInitialize: boolean;
 
-  constructor({ limits, autoInitialize = true }: HarnessOptions = {}) {
+  constructor({ limits, autoInitialize = true, moreServers = [] }: HarnessOptions = {}) {
+    this.autoInitialize = autoInitialize;
     this.limits = { ...LIMITS, ...limits };
     this.supervisor = new Supervisor({
       clock: this.clock,
@@ -47,11 +52,11 @@ export class Harness {
         id: SERVER,
         limits: this.limits,
         backend: (owner, events) => {
-          const backend = new FakeBackend(owner, events, { autoInitialize });
+          const backend = new FakeBackend(owner, events, { autoInitialize: this.autoInitialize });
           this.backends.push(backend);
           return backend;
         },
-      }],
+      }, ...moreServers],
     });
   }
 
