@@ -7,7 +7,7 @@
  * @module
  */
 import { getRotatingFileSink } from "@logtape/file";
-import { configure, dispose, getLogger, type Logger, type LogRecord, type Sink } from "@logtape/logtape";
+import { configure, getLogger, type Logger, type LogRecord, reset, type Sink } from "@logtape/logtape";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
@@ -63,9 +63,9 @@ export async function configureLogging(
   });
 }
 
-/** Writes what is left and lets go of the file. Logging may be configured again afterwards. */
+/** Lets go of the file and writes no more. Logging may be configured again afterwards. */
 export async function closeLogging(): Promise<void> {
-  await dispose();
+  await reset();
 }
 
 /** `2026-11-23T08:00:00.000Z [INFO] message`. */
