@@ -26,7 +26,21 @@ export interface Clock {
 /** The longest delay that a JavaScript timer takes, in ms; a longer one fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The clock of the machine. */
+/**
+ * The clock of the machine.
+ *
+ * @example A timer that is cancelled does not fire
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ *
+ * const clock: Clock = systemClock;
+ * const cancel: Cancel = clock.after(60_000, () => {
+ *   throw new Error("never");
+ * });
+ * cancel();
+ * assertThrows(() => assertFinite(Infinity), RangeError);
+ * ```
+ */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallTime: () => Date.now(),

@@ -25,7 +25,30 @@ export interface InboxOptions<Mail, Signal> {
   readonly onFault: (error: unknown, mail: Mail | undefined) => void;
 }
 
-/** A bounded queue with one consumer. */
+/**
+ * A bounded queue with one consumer.
+ *
+ * @example Held mail waits, signals do not
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const seen: string[] = [];
+ * const options: InboxOptions<string, string> = {
+ *   maxMail: 2,
+ *   onMail: (mail) => seen.push(mail),
+ *   onSignal: () => inbox.release(),
+ *   onFault: (error) => {
+ *     throw error;
+ *   },
+ * };
+ * const inbox = new Inbox(options);
+ * inbox.hold();
+ * assertEquals(["a", "b", "c"].map((mail) => inbox.post(mail)), ["taken", "taken", "full"]);
+ * inbox.signal("ready");
+ * await Promise.resolve();
+ * assertEquals(seen, ["a", "b"]);
+ * ```
+ */
 export class Inbox<Mail, Signal> {
   readonly #options: InboxOptions<Mail, Signal>;
   /** Messages not yet handled, oldest first; read through `#mailAt` so that taking one is O(1). */
