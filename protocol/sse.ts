@@ -11,4 +11,3 @@ export function sseMessage(text: string): string {
 
 /** A comment: keeps a silent connection from being given up by what lies in between, and means nothing. */
 export const SSE_KEEP_ALIVE = ": keep-alive\n\n";
-
