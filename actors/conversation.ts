@@ -77,6 +77,12 @@ export class Conversation {
     return this.#lastUsed;
   }
 
+  /** The client sent a message: it lives, and it uses the session. */
+  heard(now: number): void {
+    this.#lastUsed = now;
+    this.#questions.clientHeard();
+  }
+
   /** The client's requests that are not answered. */
   get requestsInFlight(): number {
     return this.#exchanges.size;
@@ -109,7 +115,6 @@ export class Conversation {
     { now, timeoutMs }: { now: number; timeoutMs: number },
   ): Failure | undefined {
     if (this.#exchanges.has(message.id)) return { code: "duplicateId", detail: JSON.stringify(message.id) };
-    this.#heard(now);
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
@@ -120,15 +125,13 @@ export class Conversation {
   }
 
   /** The client tells; maybe that it takes back a request, which is then in flight no longer. */
-  notification(message: NotificationMessage, now: number): void {
-    this.#heard(now);
+  notification(message: NotificationMessage): void {
     if (message.method === "notifications/cancelled") this.#cancel(message.params?.requestId);
     this.#options.send(message.text);
   }
 
   /** The client answers a question. An answer that comes too late is nobody's mistake. */
   response(message: ResponseMessage, now: number): void {
-    this.#heard(now);
     if (message.id !== null && this.#questions.remove(message.id, now)) {
       this.#backlog.forget(message.id);
       this.#options.send(message.text);
@@ -143,6 +146,8 @@ export class Conversation {
    */
   openStream(stream: ClientStream, now: number): void {
     this.#questions.clientHeard();
+    // Its client may have hung up while it waited its turn.
+    if (!stream.open) return;
     this.#standalone?.close();
     this.#standalone = stream;
     for (const kept of this.#backlog.takeAll()) {
@@ -225,12 +230,6 @@ export class Conversation {
     this.#standalone = undefined;
     for (const { reply } of exchanges) reply.fail(failure);
     standalone?.close();
-  }
-
-  /** The client sent something: it lives, and it uses the session. */
-  #heard(now: number): void {
-    this.#lastUsed = now;
-    this.#questions.clientHeard();
   }
 
   /** `initialize` cannot be taken back (the specification forbids it). */

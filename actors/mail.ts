@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BackendExit, ClosePace } from "../backends/backend.ts";
+import type { BackendExit } from "../backends/backend.ts";
 import type { Message } from "../protocol/jsonrpc.ts";
 import type { ClientStream, Reply } from "./client.ts";
 import type { EndReason } from "./end_reason.ts";
@@ -30,5 +30,5 @@ export type Signal =
   | { readonly tag: "message"; readonly message: Message }
   | { readonly tag: "garbage"; readonly excerpt: string }
   | { readonly tag: "exit"; readonly exit: BackendExit }
-  | { readonly tag: "wake" | "drain" }
-  | { readonly tag: "end"; readonly reason: EndReason; readonly pace: ClosePace };
+  | { readonly tag: "wake" }
+  | { readonly tag: "end"; readonly reason: EndReason };

@@ -16,7 +16,6 @@
  * | mail `stream` | a route | the client opened its standalone stream |
  * | signal `message`, `garbage`, `exit` | the backend | what the server said, or its end |
  * | signal `wake` | the session's own timer | something may be due |
- * | signal `drain` | the supervisor | take no more requests |
  * | signal `end` | supervisor, sweeper | end now, for this reason |
  *
  * The loop forwards and never awaits the server's answer, so a cancellation never queues behind the call that it
@@ -76,6 +75,8 @@ export class Session {
   #draining = false;
   #protocolVersion: string | undefined;
   #endReason: EndReason | undefined;
+  /** The fastest pace that an end was asked for with. */
+  #pace: ClosePace = CLOSE_PACE;
   /** Resolved when all that the session held was given back. */
   readonly #closed = Promise.withResolvers<void>();
 
@@ -117,9 +118,9 @@ export class Session {
     return this.#endReason;
   }
 
-  /** Requests in flight in either direction. */
+  /** Requests in flight in either direction, and messages that wait for the session to start. */
   get inFlight(): number {
-    return this.#conversation.inFlight;
+    return this.#conversation.inFlight + this.#inbox.waiting;
   }
 
   /** Messages, requests and streams that the session holds on to; 0 once it ended. */
@@ -169,15 +170,19 @@ export class Session {
 
   /** Hands over something from the client. */
   post(mail: Mail): void {
+    const alive = !this.expired && this.#state !== "ended";
     // The opener came through `start`, so whoever comes here knows the id. A deadline that has passed stays.
-    if (!this.expired) this.#lifetime.claim();
+    if (alive) this.#lifetime.claim();
+    if (alive && this.#draining && mail.tag === "message" && mail.message.kind === "request") {
+      return mail.reply.fail({ code: "shuttingDown" });
+    }
     const result = this.#inbox.post(mail);
     if (result !== "taken") mail.reply.fail({ code: result === "full" ? "inboxFull" : "sessionNotFound" });
   }
 
-  /** Takes no more requests; what is in flight goes on. */
+  /** Takes no more requests; what is in flight, or waits for the session to start, goes on. */
   drain(): void {
-    this.#inbox.signal({ tag: "drain" });
+    this.#draining = true;
   }
 
   /**
@@ -186,52 +191,54 @@ export class Session {
    * @returns Resolves when all that the session held was given back. Never rejects.
    */
   end(reason: EndReason, pace: ClosePace = CLOSE_PACE): Promise<void> {
+    if (pace.killAfterMs < this.#pace.killAfterMs) this.#pace = pace;
     // The inbox of an ended session is closed, but its backend may still be hurried.
     if (this.#state === "ended") void this.#backend?.close(pace);
-    else this.#inbox.signal({ tag: "end", reason, pace });
+    else this.#inbox.signal({ tag: "end", reason });
     return this.#closed.promise;
   }
 
   #onMail(mail: Mail): void {
-    const failure = this.#refusal(mail);
-    if (failure !== undefined) return mail.reply.fail(failure);
+    if (this.expired) return mail.reply.fail({ code: "sessionNotFound" });
     const now = this.#clock.now();
     if (mail.tag === "stream") {
       mail.reply.accept();
       return this.#conversation.openStream(mail.stream, now);
     }
     const { message, reply } = mail;
+    // A message that is refused is a sign of life all the same.
+    this.#conversation.heard(now);
+    const failure = this.#refusal(message);
+    if (failure !== undefined) return reply.fail(failure);
     switch (message.kind) {
       case "request": {
         const { sseAfterMs, requestTimeoutMs } = this.#options.limits;
         // The handshake has its own.
-        const timeoutMs = this.#handshake === undefined ? requestTimeoutMs : Infinity;
+        const timeoutMs = message === this.#handshake?.opener.message ? Infinity : requestTimeoutMs;
         const refused = this.#conversation.request(message, reply, { now, timeoutMs });
         if (refused !== undefined) return reply.fail(refused);
         return this.#alarm.at(now + Math.min(sseAfterMs, timeoutMs));
       }
       case "notification":
-        this.#conversation.notification(message, now);
+        this.#conversation.notification(message);
         break;
       case "response":
         this.#conversation.response(message, now);
         break;
     }
     reply.accept();
-    this.#rearmForQuestions(now);
+    this.#rearmAfter(now);
   }
 
-  /** Why mail is not taken. */
-  #refusal(mail: Mail): Failure | undefined {
-    this.#expireIfDue();
-    if (this.#state === "expired") return { code: "sessionNotFound" };
-    if (mail.tag === "stream") return undefined;
+  /** Why a message is not sent to the server. */
+  #refusal(message: Message): Failure | undefined {
     if (this.#backend!.queuedBytes > MAX_BACKEND_QUEUE_BYTES) {
       return { code: "backendBusy", detail: this.#serverName };
     }
-    if (mail.message.kind !== "request") return undefined;
-    if (this.#draining) return { code: "shuttingDown" };
-    if (mail.message.method === "initialize" && this.#state === "active") {
+    const { kind } = message;
+    if (
+      kind === "request" && message.method === "initialize" && message !== this.#handshake?.opener.message
+    ) {
       return { code: "alreadyInitialized" };
     }
     return undefined;
@@ -247,27 +254,25 @@ export class Session {
         return this.#onExit(signal.exit);
       case "wake":
         return this.#onWake();
-      case "drain":
-        this.#draining = true;
-        return;
       case "end":
-        return this.#finish(signal.reason, { pace: signal.pace });
+        return this.#finish(signal.reason);
     }
   }
 
   #onBackendMessage(message: Message): void {
-    if (this.#state === "expired") return;
+    if (this.expired) return;
     const now = this.#clock.now();
     switch (message.kind) {
       case "response":
         if (this.#handshake !== undefined && this.#onHandshake(this.#handshake, message)) return;
         this.#conversation.serverAnswered(message, now);
-        return this.#rearmForQuestions(now);
+        return this.#rearmAfter(now);
       case "request":
         this.#conversation.serverAsked(message, now);
         return this.#alarm.at(now + this.#options.limits.clientReplyTimeoutMs);
       case "notification":
-        return this.#conversation.serverTold(message, now);
+        this.#conversation.serverTold(message, now);
+        return this.#rearmAfter(now);
     }
   }
 
@@ -279,7 +284,7 @@ export class Session {
       handshake.opener.reply.name(undefined);
       // A client that sent initialize gets the server's own words.
       if (!handshake.implicit) this.#conversation.serverAnswered(message, this.#clock.now());
-      this.#finish("backend_start_failed", { detail: `${this.#serverName} ${answer.detail}` });
+      this.#finish("backend_start_failed", `${this.#serverName} ${answer.detail}`);
       return true;
     }
     this.#state = "active";
@@ -290,6 +295,9 @@ export class Session {
       serverId: this.serverId,
     });
     if (!handshake.implicit) return false;
+    // The gateway's own request, in the client's place, was in flight until now.
+    this.#conversation.heard(this.#clock.now());
+    this.#alarm.at(this.#deadline);
     this.#backend!.send(handshake.ownConfirmation);
     this.#inbox.release();
     return true;
@@ -303,15 +311,15 @@ export class Session {
     });
     const failed = this.#handshake?.onGarbage();
     if (failed !== undefined) {
-      this.#finish("backend_start_failed", { detail: `${this.#serverName} ${failed}` });
+      this.#finish("backend_start_failed", `${this.#serverName} ${failed}`);
     }
   }
 
   #onExit(exit: BackendExit): void {
     const detail = `${this.#serverName} ${exit.detail}`;
-    if (this.#handshake !== undefined) this.#finish("backend_start_failed", { detail });
-    else if (this.#state === "expired") this.#finish(this.expiryReason);
-    else this.#finish(exit.cause === "overlong" ? "protocol_error" : "backend_exit", { detail });
+    if (this.#handshake !== undefined) this.#finish("backend_start_failed", detail);
+    else if (this.expired) this.#finish(this.expiryReason);
+    else this.#finish(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
   }
 
   #onWake(): void {
@@ -319,7 +327,7 @@ export class Session {
     if (this.#handshake !== undefined && now >= this.#handshake.dueAt) {
       const { startTimeoutMs } = this.#options.limits;
       const detail = `${this.#serverName} did not answer initialize within ${startTimeoutMs} ms`;
-      return this.#finish("backend_start_failed", { detail });
+      return this.#finish("backend_start_failed", detail);
     }
     this.#rearm(now);
   }
@@ -334,9 +342,9 @@ export class Session {
     this.#alarm.at(next);
   }
 
-  /** An unanswered question is due earlier once no request is in flight beside it. */
-  #rearmForQuestions(now: number): void {
-    if (this.#conversation.asking) this.#rearm(now);
+  /** With less in flight, an unanswered question or the deadline may be due earlier. */
+  #rearmAfter(now: number): void {
+    if (this.#conversation.asking || this.#conversation.inFlight === 0) this.#rearm(now);
   }
 
   get #deadline(): number {
@@ -345,8 +353,12 @@ export class Session {
 
   /** The one place where a session expires. */
   #expireIfDue(): void {
-    if (this.#state !== "active" || this.#conversation.inFlight > 0) return;
-    if (this.#clock.now() < this.#deadline) return;
+    if (this.#state !== "active" || this.#conversation.requestsInFlight > 0) return;
+    const now = this.#clock.now();
+    if (now < this.#deadline) return;
+    // Its timer may be late: a server's request whose time is up keeps nothing.
+    if (this.#conversation.asking) this.#conversation.onTime(now);
+    if (this.#conversation.inFlight > 0) return;
     log.debug("Session {handle} expired", { handle: this.handle });
     this.#state = "expired";
     this.#alarm.off();
@@ -354,10 +366,7 @@ export class Session {
   }
 
   /** Gives back everything; each step is taken even where one before it failed. */
-  #finish(
-    reason: EndReason,
-    { detail, pace = CLOSE_PACE }: { detail?: string; pace?: ClosePace } = {},
-  ): void {
+  #finish(reason: EndReason, detail?: string): void {
     const failure = failureOf(reason, detail);
     // Mail is unread where the session never started, and then it fails for the same reason.
     const unreadFailure: Failure = this.#handshake !== undefined ? failure : { code: "sessionNotFound" };
@@ -370,7 +379,7 @@ export class Session {
       why: detail ?? END_REASONS[reason],
     });
     this.#handshake = undefined;
-    const backendClosed = this.#backend?.close(pace);
+    const backendClosed = this.#backend?.close(this.#pace);
     const steps = [
       () => this.#alarm.off(),
       () => this.#conversation.close(failure),

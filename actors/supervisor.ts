@@ -192,8 +192,9 @@ export class Supervisor {
     if (this.#sessions.size === 0) return this.#drained.resolve();
     if (this.#endPace !== undefined) return;
     const inFlight = this.#sessions.values().some((session) => session.inFlight > 0);
-    if (!inFlight || this.#clock.now() >= drain.until) return this.#endAll(SHUTDOWN_PACE);
-    drain.cancelPoll = this.#clock.after(DRAIN_POLL_MS, () => this.#onDrainProgress());
+    const leftMs = drain.until - this.#clock.now();
+    if (!inFlight || leftMs <= 0) return this.#endAll(SHUTDOWN_PACE);
+    drain.cancelPoll = this.#clock.after(Math.min(DRAIN_POLL_MS, leftMs), () => this.#onDrainProgress());
   }
 
   #endAll(pace: ClosePace): void {

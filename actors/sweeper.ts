@@ -74,7 +74,9 @@ export class Sweeper {
 
   #onSignal(signal: Signal): void {
     if (signal.tag === "swept") return this.#sleep();
-    void this.#sweep().finally(() => this.#inbox.signal({ tag: "swept" }));
+    void this.#sweep()
+      .catch((error) => log.error("Sweeper: internal fault: {error}", { error: String(error) }))
+      .then(() => this.#inbox.signal({ tag: "swept" }));
   }
 
   #sleep(): void {

@@ -357,3 +357,26 @@ Deno.test("A draining session refuses requests, and takes what the requests in f
   await settle();
   assertEquals(call.answered?.id, 1);
 });
+
+Deno.test("A drain waits for the request of an implicit session that still starts, and lets it through", async () => {
+  const harness = new Harness({ autoInitialize: false });
+  const reply = harness.opening(request("tools/list", { id: 3 }), "2025-03-26");
+  await settle();
+  const done = harness.supervisor.shutDown(5_000);
+  await harness.clock.advance(1_000);
+  harness.backend.answer("sojourn:initialize", { protocolVersion: "2025-03-26" });
+  await settle();
+  harness.backend.answer(3, { tools: [] });
+  await harness.clock.advance(100);
+  await done;
+  assertEquals(reply.answered?.id, 3);
+});
+
+Deno.test("A message that is refused is a use of the session all the same", async () => {
+  const harness = new Harness();
+  const { session } = await harness.open();
+  await harness.clock.advance(TTL - 1);
+  assertEquals((await post(session, request("initialize"))).failed, "alreadyInitialized");
+  await harness.clock.advance(TTL - 1);
+  assertFalse(session.expired);
+});

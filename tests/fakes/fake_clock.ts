@@ -5,6 +5,9 @@
  */
 import { assertFinite, type Cancel, type Clock } from "../../clock.ts";
 
+/** More than this in one `advance` is a timer that sets itself again and again without delay. */
+const MAX_FIRED = 100_000;
+
 interface Timer {
   readonly dueMs: number;
   /** Ties are broken by age, as the runtime does it. */
@@ -52,16 +55,18 @@ export class FakeClock implements Clock {
   async advance(ms: number): Promise<void> {
     await settle();
     const untilMs = this.#nowMs + ms;
+    let fired = 0;
     for (let timer = this.#next(untilMs); timer !== undefined; timer = this.#next(untilMs)) {
       this.#nowMs = Math.max(this.#nowMs, timer.dueMs);
       this.#timers.delete(timer);
+      if (++fired > MAX_FIRED) throw new Error(`More than ${MAX_FIRED} timers fired within ${ms} ms`);
       timer.fn();
       await settle();
     }
     this.#nowMs = untilMs;
   }
 
-  /** Moves time on without firing anything: what a busy event loop looks like to those who wait for a timer. */
+  /** Moves time on without firing anything: what a busy event loop looks like to who waits for a timer. */
   stall(ms: number): void {
     this.#nowMs += ms;
   }

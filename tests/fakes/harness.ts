@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { type Session, type SessionLimits, type SupervisedServer, Supervisor } from "../../actors/supervisor.ts";
+import {
+  type Session,
+  type SessionLimits,
+  type SupervisedServer,
+  Supervisor,
+} from "../../actors/supervisor.ts";
 import { assert, assertExists } from "@std/assert";
 import { type Message, parseMessage, type RequestId } from "../../protocol/jsonrpc.ts";
 import { FakeBackend } from "./fake_backend.ts";
