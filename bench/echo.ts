@@ -183,6 +183,8 @@ try {
     print(
       `ratio          ${median(ratios).toFixed(2)} (${ratios.map((ratio) => ratio.toFixed(2)).join(", ")})`,
     );
+    const cpu = median(rounds.map((round) => round.baseline.cpuUsPerRequest / round.sojourn.cpuUsPerRequest));
+    print(`ratio by CPU   ${cpu.toFixed(2)}`);
   }
   if (flags.json) {
     print(JSON.stringify(report));
