@@ -17,12 +17,10 @@ import {
   SESSION_HEADER,
   VERSION_HEADER,
 } from "../protocol/revisions.ts";
+import { readBody } from "./body.ts";
 import { accepts, isJson } from "./headers.ts";
 import { HttpReply, rpcErrorResponse, SSE_HEADERS } from "./http_reply.ts";
 import { SseStream } from "./sse_stream.ts";
-
-/** Who requests come from as long as nobody has to say. */
-const ANYONE = "anyone";
 
 const ALLOWED_METHODS = "GET, POST, DELETE";
 
@@ -34,22 +32,30 @@ export interface McpRouteOptions {
   readonly implicitSessions: boolean;
 }
 
-/** Answers one HTTP request to `/mcp/:serverId`. Never throws for anything that a client can cause. */
-export type McpRoute = (request: Request, serverId: string) => Promise<Response>;
+/** One HTTP request to `/mcp/:serverId`, and on whose behalf it comes. */
+export interface McpRequest {
+  readonly request: Request;
+  readonly serverId: string;
+  readonly principal: string;
+}
+
+/** Answers one. Never throws for anything that a client can cause. */
+export type McpRoute = (incoming: McpRequest) => Promise<Response>;
 
 /** Makes the route. */
 export function mcpRoute(options: McpRouteOptions): McpRoute {
-  return async (request, serverId) => {
+  return async (incoming) => {
+    const { request, serverId } = incoming;
     if (!options.supervisor.hasServer(serverId)) {
       return rpcErrorResponse({ code: "serverNotFound", detail: JSON.stringify(serverId) }, null);
     }
     switch (request.method) {
       case "POST":
-        return await post(request, serverId, options);
+        return await post(incoming, options);
       case "GET":
-        return await get(request, serverId, options);
+        return await get(incoming, options);
       case "DELETE":
-        return remove(request, serverId, options);
+        return remove(incoming, options);
       default: {
         const response = rpcErrorResponse({ code: "methodNotAllowed", detail: request.method }, null);
         response.headers.set("allow", ALLOWED_METHODS);
@@ -60,16 +66,12 @@ export function mcpRoute(options: McpRouteOptions): McpRoute {
 }
 
 /** The client sends one message. */
-async function post(request: Request, serverId: string, options: McpRouteOptions): Promise<Response> {
+async function post(incoming: McpRequest, options: McpRouteOptions): Promise<Response> {
+  const { request, serverId, principal } = incoming;
   const refused = refusalOfPost(request.headers);
   if (refused !== undefined) return rpcErrorResponse(refused, null);
-  let text: string;
-  try {
-    text = await request.text();
-  } catch {
-    // The client hung up: nobody reads this.
-    return rpcErrorResponse({ code: "badRequest", detail: "the body ended early" }, null);
-  }
+  const text = await readBody(request);
+  if (typeof text !== "string") return rpcErrorResponse(text, null);
   const message = parseMessage(text);
   if (message.kind === "malformed") {
     const code = message.problem === "json"
@@ -82,7 +84,9 @@ async function post(request: Request, serverId: string, options: McpRouteOptions
 
   const reply = new HttpReply(options.clock, message.kind === "request" ? message.id : null);
   const sessionId = sessionIdOf(request.headers);
-  const session = sessionId === undefined ? undefined : options.supervisor.find(serverId, sessionId, ANYONE);
+  const session = sessionId === undefined
+    ? undefined
+    : options.supervisor.find(serverId, sessionId, principal);
   if (session !== undefined && !isStale(session, message)) {
     const badVersion = versionRefusal(request.headers, session);
     if (badVersion !== undefined) reply.fail(badVersion);
@@ -93,7 +97,7 @@ async function post(request: Request, serverId: string, options: McpRouteOptions
     else {
       options.supervisor.open({
         serverId,
-        principal: ANYONE,
+        principal,
         opener: { tag: "message", message, reply },
         ...opening,
       });
@@ -103,11 +107,12 @@ async function post(request: Request, serverId: string, options: McpRouteOptions
 }
 
 /** The client opens its standalone stream. */
-async function get(request: Request, serverId: string, options: McpRouteOptions): Promise<Response> {
+async function get(incoming: McpRequest, options: McpRouteOptions): Promise<Response> {
+  const { request } = incoming;
   if (!accepts(request.headers.get("accept"), "text/event-stream")) {
     return rpcErrorResponse({ code: "notAcceptable", detail: "Accept must include text/event-stream" }, null);
   }
-  const found = named(request.headers, serverId, options);
+  const found = named(incoming, options);
   if ("code" in found) return rpcErrorResponse(found, null);
   const stream = new SseStream(options.clock);
   const { promise, resolve } = Promise.withResolvers<Response>();
@@ -126,8 +131,8 @@ async function get(request: Request, serverId: string, options: McpRouteOptions)
 }
 
 /** The client ends its session. It is gone at once; its server is given the time to leave in good order. */
-function remove(request: Request, serverId: string, options: McpRouteOptions): Response {
-  const found = named(request.headers, serverId, options);
+function remove(incoming: McpRequest, options: McpRouteOptions): Response {
+  const found = named(incoming, options);
   if ("code" in found) return rpcErrorResponse(found, null);
   if (found.expired || found.state === "ended") return rpcErrorResponse({ code: "sessionNotFound" }, null);
   void found.end("client_delete");
@@ -140,12 +145,15 @@ function sessionIdOf(headers: Headers): string | undefined {
 }
 
 /** The session that a GET or DELETE names. */
-function named(headers: Headers, serverId: string, { supervisor }: McpRouteOptions): Session | Failure {
-  const sessionId = sessionIdOf(headers);
+function named(
+  { request, serverId, principal }: McpRequest,
+  { supervisor }: McpRouteOptions,
+): Session | Failure {
+  const sessionId = sessionIdOf(request.headers);
   if (sessionId === undefined) return { code: "noSessionHeader" };
-  const session = supervisor.find(serverId, sessionId, ANYONE);
+  const session = supervisor.find(serverId, sessionId, principal);
   if (session === undefined) return { code: "sessionNotFound" };
-  return versionRefusal(headers, session) ?? session;
+  return versionRefusal(request.headers, session) ?? session;
 }
 
 /** A client that sends `initialize` with the id of a session that is gone wants a new one. */
