@@ -24,7 +24,17 @@ export interface ErrorEntry {
 export const ERRORS = {
   badJson: { status: STATUS_CODE.BadRequest, rpcCode: -32700, message: "Body is not JSON" },
   badMessage: { status: STATUS_CODE.BadRequest, rpcCode: -32600, message: "Body is not a JSON-RPC message" },
-  batch: { status: STATUS_CODE.BadRequest, rpcCode: -32600, message: "Batches are not supported" },
+  batch: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32600,
+    message: "Batches belong to sessions of revision 2025-03-26 only",
+  },
+  // The code is the modern revision's own; a client that knows it falls back to `initialize`.
+  modernRevision: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32022,
+    message: "Unsupported protocol version",
+  },
   duplicateId: {
     status: STATUS_CODE.BadRequest,
     rpcCode: -32600,
@@ -65,6 +75,7 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Content-Type must be application/json",
   },
+  // Always with the id under which the log has the rest: see fault.ts.
   internal: { status: STATUS_CODE.InternalServerError, rpcCode: -32603, message: "Internal error" },
   serverNotServed: {
     status: STATUS_CODE.NotImplemented,
@@ -118,6 +129,8 @@ export interface Failure {
   readonly code: ErrorCode;
   /** What exactly was wrong; shown to the client, so it holds no secret and no stack. */
   readonly detail?: string | undefined;
+  /** What a program may want to know of it: `data` of the JSON-RPC error. */
+  readonly data?: unknown;
 }
 
 /** The table's row for a failure, by its general type. */
@@ -133,5 +146,9 @@ export function messageOf(failure: Failure): string {
 
 /** A failure as a JSON-RPC error object. `id` is null where the request's own could not be read. */
 export function rpcErrorText(failure: Failure, id: RequestId | null): string {
-  return encodeError(id, { code: ERRORS[failure.code].rpcCode, message: messageOf(failure) });
+  return encodeError(id, {
+    code: ERRORS[failure.code].rpcCode,
+    message: messageOf(failure),
+    data: failure.data,
+  });
 }

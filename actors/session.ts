@@ -32,6 +32,7 @@
 import { type Backend, type BackendExit, CLOSE_PACE, type ClosePace } from "../backends/backend.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
+import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
 import { Alarm } from "./alarm.ts";
@@ -400,15 +401,11 @@ export class Session {
 
   /** A fault of the gateway's own: it costs the message that met it, not the session and not the gateway. */
   #onFault(error: unknown, mail: Mail | undefined): void {
-    log.error("Session {handle}: internal fault: {error}", { handle: this.handle, error: stackOf(error) });
-    mail?.reply.fail({ code: "internal" });
+    const failure = reportFault(log, `Session ${this.handle}`, error);
+    mail?.reply.fail(failure);
   }
 
   get #serverName(): string {
     return `server "${this.serverId}"`;
   }
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? error.stack ?? error.message : String(error);
 }

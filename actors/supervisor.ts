@@ -18,6 +18,7 @@
 import { type ClosePace, HURRIED_PACE, type OpenBackend, SHUTDOWN_PACE } from "../backends/backend.ts";
 import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
+import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import { Inbox } from "./inbox.ts";
 import type { ClientMessage } from "./mail.ts";
@@ -87,8 +88,8 @@ export class Supervisor {
       onMail: (opening) => this.#onOpen(opening),
       onSignal: (signal) => this.#onSignal(signal),
       onFault: (error, opening) => {
-        log.error("Supervisor: internal fault: {error}", { error: String(error) });
-        opening?.opener.reply.fail({ code: "internal" });
+        const failure = reportFault(log, "Supervisor", error);
+        opening?.opener.reply.fail(failure);
       },
     });
   }

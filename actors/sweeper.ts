@@ -16,6 +16,7 @@
  * @module
  */
 import type { Clock } from "../clock.ts";
+import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import { Alarm } from "./alarm.ts";
 import { Inbox } from "./inbox.ts";
@@ -56,7 +57,7 @@ export class Sweeper {
       maxMail: 1,
       onMail: () => {},
       onSignal: (signal) => this.#onSignal(signal),
-      onFault: (error) => log.error("Sweeper: internal fault: {error}", { error: String(error) }),
+      onFault: (error) => reportFault(log, "Sweeper", error),
     });
     this.#alarm = new Alarm(options.clock, () => this.#inbox.signal({ tag: "tick" }));
   }
@@ -75,7 +76,7 @@ export class Sweeper {
   #onSignal(signal: Signal): void {
     if (signal.tag === "swept") return this.#sleep();
     void this.#sweep()
-      .catch((error) => log.error("Sweeper: internal fault: {error}", { error: String(error) }))
+      .catch((error) => reportFault(log, "Sweeper", error))
       .then(() => this.#inbox.signal({ tag: "swept" }));
   }
 

@@ -21,7 +21,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import type { Cancel, Clock } from "../clock.ts";
 import type { StdioServer } from "../config/types.ts";
 import { logger } from "../log.ts";
-import { parseMessage } from "../protocol/jsonrpc.ts";
+import { parseBatch, parseMessage } from "../protocol/jsonrpc.ts";
 import {
   type Backend,
   type BackendEvents,
@@ -182,8 +182,16 @@ class StdioBackend implements Backend {
 
   #onLine(text: string): void {
     const message = parseMessage(text);
-    if (message.kind === "malformed") this.#onGarbage(text);
-    else if (!this.#reported) this.#events.message(message);
+    if (message.kind !== "malformed") {
+      if (!this.#reported) this.#events.message(message);
+    } else if (message.problem === "batch") {
+      // Revision 2025-03-26 lets a server answer in batches; the client gets each message by itself.
+      const elements = parseBatch(text).filter((element) => element.kind !== "malformed");
+      if (elements.length === 0) this.#onGarbage(text);
+      for (const element of elements) if (!this.#reported) this.#events.message(element);
+    } else {
+      this.#onGarbage(text);
+    }
   }
 
   #onGarbage(text: string): void {

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { parseTree } from "jsonc-parser";
 
 /** MCP allows strings and integers; `1` and `"1"` are different ids. */
 export type RequestId = string | number;
@@ -76,6 +77,18 @@ export function parseMessage(text: string): Message | Malformed {
   const object = asObject(value);
   if (object === undefined) return malformed("message", "a message is a JSON object");
   return readMessage(object, onOneLine(trimmed));
+}
+
+/**
+ * Reads a batch: a JSON array of messages, as only revision 2025-03-26 has it.
+ *
+ * @param text What {@link parseMessage} called a `batch`.
+ * @returns Its messages in order, each with its own text as it stands in the array.
+ */
+export function parseBatch(text: string): (Message | Malformed)[] {
+  // The tree has the place of each element: encoding them anew could change their numbers.
+  const elements = parseTree(text)?.children ?? [];
+  return elements.map(({ offset, length }) => parseMessage(text.slice(offset, offset + length)));
 }
 
 /** The token under which progress of a request is reported, if its sender asked for it. */
@@ -171,7 +184,8 @@ function isRequestId(value: unknown): value is RequestId {
   return typeof value === "string" || Number.isInteger(value);
 }
 
-function asObject(value: unknown): Params | undefined {
+/** A JSON object as such; undefined for everything else, arrays too. */
+export function asObject(value: unknown): Params | undefined {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Params : undefined;
 }
 

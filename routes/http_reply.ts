@@ -10,7 +10,8 @@ import type { RequestId } from "../protocol/jsonrpc.ts";
 import { SESSION_HEADER } from "../protocol/revisions.ts";
 import { SseStream } from "./sse_stream.ts";
 
-const JSON_HEADERS = { "content-type": "application/json" };
+/** Headers of every JSON answer. */
+export const JSON_HEADERS = { "content-type": "application/json" };
 
 /** Headers of every stream of events. `x-accel-buffering` keeps nginx from holding events back. */
 export const SSE_HEADERS = {

@@ -10,13 +10,17 @@ import type { Supervisor } from "../actors/supervisor.ts";
 import type { Session } from "../actors/supervisor.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
-import { type Message, parseMessage } from "../protocol/jsonrpc.ts";
+import { type Malformed, type Message, parseBatch, parseMessage } from "../protocol/jsonrpc.ts";
 import {
+  BATCH_VERSION,
   DEFAULT_PROTOCOL_VERSION,
   isKnownVersion,
+  KNOWN_VERSIONS,
+  modernVersionOf,
   SESSION_HEADER,
   VERSION_HEADER,
 } from "../protocol/revisions.ts";
+import { BatchReply } from "./batch_reply.ts";
 import { readBody } from "./body.ts";
 import { accepts, isJson } from "./headers.ts";
 import { HttpReply, rpcErrorResponse, SSE_HEADERS } from "./http_reply.ts";
@@ -65,34 +69,35 @@ export function mcpRoute(options: McpRouteOptions): McpRoute {
   };
 }
 
-/** The client sends one message. */
+/** The client sends one message, or a batch of them. */
 async function post(incoming: McpRequest, options: McpRouteOptions): Promise<Response> {
   const { request, serverId, principal } = incoming;
-  const refused = refusalOfPost(request.headers);
+  const { headers } = request;
+  const refused = refusalOfPost(headers);
   if (refused !== undefined) return rpcErrorResponse(refused, null);
   const text = await readBody(request);
   if (typeof text !== "string") return rpcErrorResponse(text, null);
-  const message = parseMessage(text);
-  if (message.kind === "malformed") {
-    const code = message.problem === "json"
-      ? "badJson"
-      : message.problem === "batch"
-      ? "batch"
-      : "badMessage";
-    return rpcErrorResponse({ code, detail: message.detail }, message.id);
-  }
 
-  const reply = new HttpReply(options.clock, message.kind === "request" ? message.id : null);
-  const sessionId = sessionIdOf(request.headers);
+  const message = parseMessage(text);
+  const sessionId = sessionIdOf(headers);
   const session = sessionId === undefined
     ? undefined
     : options.supervisor.find(serverId, sessionId, principal);
-  if (session !== undefined && !isStale(session, message)) {
-    const badVersion = versionRefusal(request.headers, session);
+  if (message.kind === "malformed") {
+    return message.problem === "batch" && session?.protocolVersion === BATCH_VERSION
+      ? await postBatch(text, { headers, session, clock: options.clock })
+      : rpcErrorResponse(malformedFailure(message), message.id);
+  }
+
+  const reply = new HttpReply(options.clock, message.kind === "request" ? message.id : null);
+  const modern = modernRefusal(headers, message);
+  if (modern !== undefined) reply.fail(modern);
+  else if (session !== undefined && !isStale(session, message)) {
+    const badVersion = versionRefusal(headers, session);
     if (badVersion !== undefined) reply.fail(badVersion);
     else session.post({ tag: "message", message, reply });
   } else {
-    const opening = openingOf(message, { headers: request.headers, sessionId, options });
+    const opening = openingOf(message, { headers, sessionId, options });
     if ("code" in opening) reply.fail(opening);
     else {
       options.supervisor.open({
@@ -104,6 +109,29 @@ async function post(incoming: McpRequest, options: McpRouteOptions): Promise<Res
     }
   }
   return await reply.response;
+}
+
+/** Each message of a batch is posted by itself; the answers go back together. */
+async function postBatch(
+  text: string,
+  { headers, session, clock }: { headers: Headers; session: Session; clock: Clock },
+): Promise<Response> {
+  const badVersion = versionRefusal(headers, session);
+  if (badVersion !== undefined) return rpcErrorResponse(badVersion, null);
+  const messages = parseBatch(text);
+  if (messages.length === 0) {
+    return rpcErrorResponse({ code: "badMessage", detail: "the batch is empty" }, null);
+  }
+  if (session.expired || session.state === "ended") {
+    return rpcErrorResponse({ code: "sessionNotFound" }, null);
+  }
+  const batch = new BatchReply(clock, messages.length);
+  for (const message of messages) {
+    const reply = batch.part(message.kind === "request" || message.kind === "malformed" ? message.id : null);
+    if (message.kind === "malformed") reply.fail(malformedFailure(message));
+    else session.post({ tag: "message", message, reply });
+  }
+  return await batch.response;
 }
 
 /** The client opens its standalone stream. */
@@ -149,6 +177,8 @@ function named(
   { request, serverId, principal }: McpRequest,
   { supervisor }: McpRouteOptions,
 ): Session | Failure {
+  const modern = modernRefusal(request.headers, undefined);
+  if (modern !== undefined) return modern;
   const sessionId = sessionIdOf(request.headers);
   if (sessionId === undefined) return { code: "noSessionHeader" };
   const session = supervisor.find(serverId, sessionId, principal);
@@ -188,6 +218,22 @@ function refusalOfPost(headers: Headers): Failure | undefined {
   // A browser sends other types across origins without asking first; a client that is no browser may.
   if (headers.has("origin") && !isJson(headers.get("content-type"))) return { code: "unsupportedMediaType" };
   return undefined;
+}
+
+/** A client of a revision without sessions is told so before anything is opened or counted. */
+function modernRefusal(headers: Headers, message: Message | undefined): Failure | undefined {
+  const requested = modernVersionOf(headers.get(VERSION_HEADER), message);
+  if (requested === undefined) return undefined;
+  return {
+    code: "modernRevision",
+    detail: JSON.stringify(requested),
+    data: { supported: KNOWN_VERSIONS, requested },
+  };
+}
+
+function malformedFailure({ problem, detail }: Malformed): Failure {
+  const code = ({ json: "badJson", batch: "batch", message: "badMessage" } as const)[problem];
+  return { code, detail };
 }
 
 function versionRefusal(headers: Headers, session: Session): Failure | undefined {

@@ -14,7 +14,7 @@ interface Layer {
 }
 
 /** What everybody may import. They import each other and packages. */
-const LEAVES = ["clock.ts", "errors.ts", "log.ts", "protocol/"];
+const LEAVES = ["clock.ts", "errors.ts", "fault.ts", "log.ts", "protocol/"];
 
 /** From the bottom to the top. Files that belong to none, such as tests, may import anything. */
 const LAYERS: readonly Layer[] = [

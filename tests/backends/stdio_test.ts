@@ -47,6 +47,13 @@ Deno.test("What is no message is garbage, and what follows it is not touched", a
   assertEquals(child.order, ["garbage", "garbage", "garbage", "message", "garbage"]);
 });
 
+Deno.test("A batch of a server is taken apart", async () => {
+  const script = `printf '[{"jsonrpc":"2.0","method":"a"},7,{"jsonrpc":"2.0","method":"b"}]\n'; cat`;
+  await using child = new OpenChild(program("sh", "-c", script));
+  await eventually(() => child.order.length === 2, "both messages");
+  assertEquals(child.order, ["message", "message"]);
+});
+
 Deno.test("A server that prints garbage is told apart", async () => {
   await using child = new OpenChild(fixture("garbage"));
   await eventually(() => child.garbages.length === 3, "the garbage");

@@ -5,6 +5,7 @@ import {
   encodeRequest,
   encodeResult,
   type Message,
+  parseBatch,
   parseMessage,
   progressTokenOf,
   relatedTaskOf,
@@ -174,3 +175,16 @@ Deno.test("What is encoded can be read back and is on one line", () => {
   ]);
   for (const text of texts) assertEquals(parsed(text).text, text);
 });
+
+Deno.test("A batch is read element by element, each with its own text", () => {
+  const elements = parseBatch(
+    ' [ {"jsonrpc":"2.0","id":12345678901234567890,"method":"a"},\n7,{"jsonrpc":"2.0","method":"b", "params":{"x":1.0}} ] ',
+  );
+  assertEquals(elements.map((element) => element.kind), ["request", "malformed", "notification"]);
+  const [first, , last] = elements;
+  assert(first?.kind === "request" && last?.kind === "notification");
+  assertEquals(first.text, '{"jsonrpc":"2.0","id":12345678901234567890,"method":"a"}');
+  assertEquals(last.text, '{"jsonrpc":"2.0","method":"b", "params":{"x":1.0}}');
+});
+
+Deno.test("An empty batch has no elements", () => assertEquals(parseBatch("[]"), []));

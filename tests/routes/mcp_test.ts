@@ -354,3 +354,98 @@ Deno.test("An unknown page is a problem document", async () => {
   assertStringIncludes((await response.json()).detail, "/nope");
   await stop();
 });
+
+/** A session whose server negotiated revision 2025-03-26. */
+async function openBatching({ harness, post }: ReturnType<typeof start>): Promise<Record<string, string>> {
+  const pending = post(INITIALIZE);
+  await settle();
+  harness.backend.answer("init", { protocolVersion: "2025-03-26", capabilities: {} });
+  const response = await pending;
+  await response.body?.cancel();
+  return { "mcp-session-id": response.headers.get("mcp-session-id") ?? "" };
+}
+
+Deno.test("A batch is answered with an array, once all of it is answered", async () => {
+  const gateway = start({ autoInitialize: false });
+  const session = await openBatching(gateway);
+  const pending = gateway.post([
+    { jsonrpc: "2.0", id: 1, method: "a" },
+    { jsonrpc: "2.0", method: "notifications/n" },
+    { jsonrpc: "2.0", id: 2, method: "b" },
+    { jsonrpc: "2.0", id: 1, method: "c" },
+    7,
+  ], session);
+  await settle();
+  gateway.harness.backend.answer(2, { of: 2 });
+  gateway.harness.backend.answer(1, { of: 1 });
+  const answers = await (await pending).json();
+  assertEquals(answers.map(({ id, result, error }: Record<string, unknown>) => [id, result ?? error]), [
+    [null, { code: -32600, message: "Body is not a JSON-RPC message: a message is a JSON object" }],
+    [1, { code: -32600, message: "A request with this id is in flight already: 1" }],
+    [2, { of: 2 }],
+    [1, { of: 1 }],
+  ]);
+  assertEquals(gateway.harness.backend.methods, ["initialize", "a", "notifications/n", "b"]);
+  await gateway.stop();
+});
+
+Deno.test("A batch that takes long is answered on a stream, message by message", async () => {
+  const gateway = start({ autoInitialize: false });
+  const session = await openBatching(gateway);
+  const pending = gateway.post([1, 2].map((id) => ({ jsonrpc: "2.0", id, method: "a" })), session);
+  await settle();
+  gateway.harness.backend.answer(1);
+  await gateway.harness.clock.advance(LIMITS.sseAfterMs);
+  const response = await pending;
+  assertEquals(response.headers.get("content-type"), "text/event-stream");
+  gateway.harness.backend.answer(2);
+  const events = (await response.text()).trim().split("\n\n");
+  assertEquals(events.map((event) => JSON.parse(event.split("data: ")[1]!).id), [1, 2]);
+  await gateway.stop();
+});
+
+Deno.test("A batch without a request is accepted, an empty one is refused", async () => {
+  const gateway = start({ autoInitialize: false });
+  const session = await openBatching(gateway);
+  const told = await gateway.post([{ jsonrpc: "2.0", method: "notifications/n" }], session);
+  assertEquals([told.status, await told.text()], [202, ""]);
+  assertEquals((await errorOf(await gateway.post([], session))).status, 400);
+  await gateway.stop();
+});
+
+Deno.test("A batch in a session of another revision is refused, and nothing of it is sent", async () => {
+  const { harness, post, open, stop } = start();
+  const error = await errorOf(await post([{ jsonrpc: "2.0", id: 1, method: "a" }], await open()));
+  assertEquals([error.status, error.code], [400, -32600]);
+  assertEquals(harness.backend.methods, ["initialize"]);
+  await stop();
+});
+
+for (
+  const [what, headers, body] of [
+    ["the version header", { "mcp-protocol-version": "2026-07-28" }, {
+      jsonrpc: "2.0",
+      id: 1,
+      method: "tools/list",
+    }],
+    ["_meta", {}, {
+      jsonrpc: "2.0",
+      id: 1,
+      method: "tools/list",
+      params: { _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } },
+    }],
+    ["server/discover", {}, { jsonrpc: "2.0", id: 1, method: "server/discover" }],
+  ] as const
+) {
+  Deno.test(`A modern client, known by ${what}, is told what is supported, and nothing is opened`, async () => {
+    const { harness, post, stop } = start();
+    const response = await post(body, headers);
+    assertEquals(response.status, 400);
+    const { id, error } = await response.json();
+    assertEquals([id, error.code], [1, -32022]);
+    assertEquals(error.data.requested, "2026-07-28");
+    assert(error.data.supported.includes("2025-11-25"));
+    assertEquals(harness.backends.length, 0);
+    await stop();
+  });
+}
