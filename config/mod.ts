@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { parse } from "@std/dotenv";
+import { ConfigError } from "./config_error.ts";
 import { type ReadFile, readText } from "./read_text.ts";
 import { loadServers } from "./servers.ts";
 import { readSettings, type Variables } from "./settings.ts";
@@ -45,7 +46,7 @@ export type ConfigResult =
  * @throws {ConfigError} On the first mistake; exit code 2 is for the caller.
  */
 export function loadConfig({ args, env, cwd, ...options }: ConfigSources): ConfigResult {
-  const dotenv = parse(readText(join(cwd, ".env"), { name: ".env", ...options }) ?? "");
+  const dotenv = parseDotenv(readText(join(cwd, ".env"), { name: ".env", ...options }) ?? "");
   const result = readSettings({ args, env, dotenv });
   if (result.kind !== "settings") return result;
   const { settings } = result;
@@ -62,4 +63,13 @@ export function loadConfig({ args, env, cwd, ...options }: ConfigSources): Confi
     warnings: [...result.warnings, ...warnings],
     serversFileFound: found,
   };
+}
+
+function parseDotenv(text: string): Record<string, string> {
+  try {
+    return parse(text);
+  } catch (error) {
+    // Variables that refer to each other in a circle.
+    throw new ConfigError(`.env: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
 }

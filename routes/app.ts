@@ -4,6 +4,7 @@
  * @module
  */
 import { Hono } from "hono";
+import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import { rpcErrorResponse } from "./http_reply.ts";
 import { health } from "./health.ts";
@@ -26,14 +27,8 @@ export function createApp(options: McpRouteOptions): (request: Request) => Respo
   app.get("/health", () => health());
   app.notFound((c) => problem({ code: "notFound", detail: c.req.path }));
   app.onError((error, c) => {
-    log.error("{method} {path} failed: {error}", {
-      method: c.req.method,
-      path: c.req.path,
-      error: error.stack ?? error.message,
-    });
-    return c.req.path.startsWith("/mcp/")
-      ? rpcErrorResponse({ code: "internal" }, null)
-      : problem({ code: "internal" });
+    const failure = reportFault(log, `${c.req.method} ${c.req.path}`, error);
+    return c.req.path.startsWith("/mcp/") ? rpcErrorResponse(failure, null) : problem(failure);
   });
   return (request) => app.fetch(request);
 }

@@ -14,7 +14,7 @@ interface Layer {
 }
 
 /** What everybody may import. They import each other and packages. */
-const LEAVES = ["clock.ts", "errors.ts", "fault.ts", "log.ts", "protocol/"];
+const LEAVES = ["clock.ts", "errors.ts", "events.ts", "fault.ts", "log.ts", "protocol/"];
 
 /** From the bottom to the top. Files that belong to none, such as tests, may import anything. */
 const LAYERS: readonly Layer[] = [
@@ -60,8 +60,9 @@ const plugin: Deno.lint.Plugin = {
       create(context) {
         const from = relative(context.filename);
         const check = (source: Deno.lint.Node) => {
-          if (source.type !== "Literal" || typeof source.value !== "string") return;
-          const problem = importProblem(from, source.value);
+          const specifier = textOf(source);
+          if (specifier === undefined) return;
+          const problem = importProblem(from, specifier);
           if (problem !== undefined) context.report({ node: source, message: problem });
         };
         return {
@@ -71,6 +72,9 @@ const plugin: Deno.lint.Plugin = {
             if (node.source) check(node.source);
           },
           ImportExpression: (node) => check(node.source),
+          TSImportType(node) {
+            if (node.argument.type === "TSLiteralType") check(node.argument.literal);
+          },
         };
       },
     },
@@ -83,15 +87,31 @@ const plugin: Deno.lint.Plugin = {
           ImportDeclaration(node) {
             if (TIMER_MODULES.has(node.source.value)) report(node, node.source.value);
           },
+          ExportAllDeclaration(node) {
+            if (TIMER_MODULES.has(node.source.value)) report(node, node.source.value);
+          },
+          ImportExpression(node) {
+            const specifier = textOf(node.source) ?? "";
+            if (TIMER_MODULES.has(specifier)) report(node, specifier);
+          },
           Identifier(node) {
             if (TIMERS.has(node.name) && !isName(node)) report(node, node.name);
           },
           MemberExpression(node) {
             const member = memberName(node);
             const object = globalName(node.object);
-            if (member === undefined || object === undefined) return;
-            if (TIME_MEMBERS[object]?.includes(member)) report(node, `${object}.${member}`);
-            if (GLOBAL_OBJECTS.has(object) && TIMERS.has(member)) report(node, member);
+            if (readsTime(object, member)) report(node, `${object}.${member}`);
+          },
+          VariableDeclarator(node) {
+            if (node.id.type !== "ObjectPattern" || !node.init) return;
+            const object = globalName(node.init);
+            for (const property of node.id.properties) {
+              const member = property.type === "Property" ? keyName(property) : undefined;
+              if (readsTime(object, member)) report(property, `${object}.${member}`);
+            }
+          },
+          CallExpression(node) {
+            if (globalName(node.callee) === "Date") report(node, "Date()");
           },
           NewExpression(node) {
             if (globalName(node.callee) === "Date" && node.arguments.length === 0) report(node, "new Date()");
@@ -105,8 +125,10 @@ export default plugin;
 
 /** Why a file may not import a specifier; undefined where it may. Packages are not looked at. */
 function importProblem(from: string, specifier: string): string | undefined {
-  if (!specifier.startsWith(".")) return undefined;
-  const to = new URL(specifier, `file:///${from}`).pathname.slice(1);
+  if (!/^(?:[./]|file:)/.test(specifier)) return undefined;
+  const to = specifier.startsWith(".")
+    ? new URL(specifier, `file:///${from}`).pathname.slice(1)
+    : relative(specifier);
   if (contains(NOT_SHIPPED, to) && !contains(NOT_SHIPPED, from)) {
     return `${from} imports ${to}, which is not shipped: only ${NOT_SHIPPED.join(", ")} may`;
   }
@@ -124,6 +146,13 @@ function contains(paths: readonly string[], path: string): boolean {
 function relative(filename: string): string {
   const path = filename.startsWith("file:") ? new URL(filename).pathname : filename;
   return path.startsWith(ROOT) ? path.slice(ROOT.length) : path.replace(/^\.?\//, "");
+}
+
+/** Whether a member of a global reads time or waits for it. */
+function readsTime(object: string | undefined, member: string | undefined): boolean {
+  if (object === undefined || member === undefined) return false;
+  if (GLOBAL_OBJECTS.has(object) && TIMERS.has(member)) return true;
+  return TIME_MEMBERS[object]?.includes(member) ?? false;
 }
 
 /** Whether an identifier only names a member, a key or a label, and so is not the global. */
@@ -148,18 +177,38 @@ function isName(node: Deno.lint.Identifier): boolean {
   }
 }
 
-/** The global that an expression names, also by way of `globalThis`. */
+/** The global that an expression names, also by way of `globalThis` and under casts. */
 function globalName(node: Deno.lint.Node): string | undefined {
-  if (node.type === "Identifier") return node.name;
-  if (node.type !== "MemberExpression") return undefined;
-  const object = globalName(node.object);
-  return object !== undefined && GLOBAL_OBJECTS.has(object) ? memberName(node) : undefined;
+  switch (node.type) {
+    case "Identifier":
+      return node.name;
+    case "TSAsExpression":
+    case "TSNonNullExpression":
+    case "TSSatisfiesExpression":
+    case "ChainExpression":
+      return globalName(node.expression);
+    case "MemberExpression": {
+      const object = globalName(node.object);
+      return object !== undefined && GLOBAL_OBJECTS.has(object) ? memberName(node) : undefined;
+    }
+    default:
+      return undefined;
+  }
 }
 
 /** `b` of `a.b` and of `a["b"]`. */
-function memberName(node: Deno.lint.MemberExpression): string | undefined {
-  if (!node.computed) return node.property.type === "Identifier" ? node.property.name : undefined;
-  return node.property.type === "Literal" && typeof node.property.value === "string"
-    ? node.property.value
-    : undefined;
+function memberName({ computed, property }: Deno.lint.MemberExpression): string | undefined {
+  return !computed && property.type === "Identifier" ? property.name : textOf(property);
+}
+
+/** `b` of `{ b: c }` and of `{ "b": c }`. */
+function keyName({ computed, key }: Deno.lint.Property): string | undefined {
+  return !computed && key.type === "Identifier" ? key.name : textOf(key);
+}
+
+/** What a string literal says, or a template without a hole. */
+function textOf(node: Deno.lint.Node): string | undefined {
+  if (node.type === "Literal") return typeof node.value === "string" ? node.value : undefined;
+  if (node.type !== "TemplateLiteral" || node.expressions.length > 0) return undefined;
+  return node.quasis[0]?.cooked;
 }

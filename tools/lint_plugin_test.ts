@@ -11,6 +11,19 @@ function complaints(file: string, source: string): string[] {
 // [file, import, whether it is allowed].
 const IMPORTS: [string, string, boolean][] = [
   ["clock.ts", "./errors.ts", true],
+  ["clock.ts", "./config/types.ts", false],
+  ["events.ts", "./protocol/jsonrpc.ts", true],
+  ["events.ts", "./actors/session.ts", false],
+  ["stores/sqlite.ts", "../events.ts", true],
+  ["stores/sqlite.ts", "./store.ts", true],
+  ["actors/session.ts", `${ROOT}routes/mcp.ts`, false],
+  ["actors/session.ts", `file://${ROOT}routes/mcp.ts`, false],
+  ["actors/session.ts", `file://${ROOT}actors/inbox.ts`, true],
+  ["actors/session.ts", "../config/mod.ts", false],
+  ["actors/session.ts", "../main.ts", false],
+  ["routes/mcp.ts", "../stores/store.ts", false],
+  ["std/http/mod.ts", "../../tools/lint_plugin.ts", false],
+  ["tools/lint_plugin_test.ts", "../actors/session.ts", true],
   ["errors.ts", "./protocol/jsonrpc.ts", true],
   ["errors.ts", "@std/http/status", true],
   ["protocol/sse.ts", "../clock.ts", true],
@@ -53,6 +66,8 @@ for (const [file, specifier, allowed] of IMPORTS) {
       `export { a } from "${specifier}";`,
       `export * from "${specifier}";`,
       `await import("${specifier}");`,
+      `await import(\`${specifier}\`);`,
+      `type T = import("${specifier}").T;`,
     ];
     for (const form of forms) {
       const found = complaints(file, form).filter((id) => id === "import-direction");
@@ -81,6 +96,18 @@ const READS_TIME = [
   'Deno.cron("a", "* * * * *", f);',
   'import { setTimeout as wait } from "node:timers/promises";',
   'import timers from "node:timers";',
+  'export * from "node:timers";',
+  'export { setTimeout } from "node:timers";',
+  'await import("node:timers/promises");',
+  "Date();",
+  "Date?.now();",
+  "Date[`now`]();",
+  "(Date as unknown as D).now();",
+  "(globalThis?.Date)!.now();",
+  "const { now } = Date;",
+  "const { now: read } = globalThis.performance;",
+  "const { setTimeout: wait } = globalThis;",
+  "const { timeout } = AbortSignal;",
 ];
 for (const source of READS_TIME) {
   Deno.test(`Outside clock.ts ${source} is refused`, () => {
@@ -98,6 +125,13 @@ const READS_NO_TIME = [
   "clock.after(5, f);",
   "new Date(wallTime);",
   "record.setTimeout;",
+  "obj.Date.now();",
+  "this.performance.now();",
+  "const { now } = clock;",
+  "const { setTimeout: wait } = clock;",
+  "Date.UTC(2026);",
+  "AbortSignal.any([]);",
+  "type T = typeof Date.now;",
   "const o = { setTimeout: 1 };",
   "class A { setTimeout() {} }",
   "interface A { setTimeout: number }",

@@ -34,15 +34,15 @@ export function fail(msg?: string): never {
   throw new AssertionError(`Failed assertion${msg ? `: ${msg}` : "."}`);
 }
 
-/** Fails unless both are deeply and strictly equal. */
+/** Fails unless both are deeply equal, 0 and -0 being the same. */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
-  if (isDeepStrictEqual(actual, expected)) return;
+  if (isEqual(actual, expected)) return;
   throw new AssertionError(`Values are not equal${suffix(msg)}\n${differenceOf(actual, expected)}`);
 }
 
-/** Fails if both are deeply and strictly equal. */
+/** Fails if both are deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
-  if (!isDeepStrictEqual(actual, expected)) return;
+  if (!isEqual(actual, expected)) return;
   throw new AssertionError(
     `Expected actual: ${inspect(actual)} not to be: ${inspect(expected)}${suffix(msg)}`,
   );
@@ -92,7 +92,7 @@ export function assertNotMatch(actual: string, expected: RegExp, msg?: string): 
 /** Fails unless each expected value is, by deep equality, among the actual ones. */
 export function assertArrayIncludes<T>(actual: ArrayLike<T>, expected: ArrayLike<T>, msg?: string): void {
   const missing = Array.from(expected).filter((want) =>
-    !Array.from(actual).some((have) => isDeepStrictEqual(have, want))
+    !Array.from(actual).some((have) => isEqual(have, want))
   );
   if (missing.length === 0) return;
   throw new AssertionError(
@@ -100,6 +100,16 @@ export function assertArrayIncludes<T>(actual: ArrayLike<T>, expected: ArrayLike
       inspect(missing)
     }`,
   );
+}
+
+/** Fails unless `actual` has, deeply, what `expected` has; it may have more. Arrays are compared as far as given. */
+export function assertObjectMatch(
+  // deno-lint-ignore no-explicit-any -- as published.
+  actual: Record<PropertyKey, any>,
+  expected: Record<PropertyKey, unknown>,
+  msg?: string,
+): void {
+  assertEquals(partOf(actual, expected), partOf(expected, expected), msg);
 }
 
 /** Fails unless `actual` is greater. */
@@ -205,6 +215,53 @@ function checked<E extends Error>(error: unknown, { errorClass, msgIncludes, msg
     );
   }
   return error;
+}
+
+/** Deep equality as published: as node's, but 0 is -0, and an object without a prototype is like any other. */
+function isEqual(actual: unknown, expected: unknown): boolean {
+  return isDeepStrictEqual(alike(actual, new Map()), alike(expected, new Map()));
+}
+
+/** A copy in which what counts as equal is the same. `seen` keeps circles circles. */
+function alike(value: unknown, seen: Map<object, unknown>): unknown {
+  if (value === 0) return 0;
+  if (typeof value !== "object" || value === null) return value;
+  if (seen.has(value)) return seen.get(value);
+  const isPlain = [Object.prototype, null].includes(Object.getPrototypeOf(value));
+  if (!isPlain && !Array.isArray(value)) return value;
+  // The length keeps holes at the end.
+  const copy: object = isPlain ? {} : Object.assign([], { length: (value as unknown[]).length });
+  seen.set(value, copy);
+  for (const key of enumerableKeys(value)) {
+    Object.defineProperty(copy, key, {
+      value: alike(Reflect.get(value, key), seen),
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
+  }
+  return copy;
+}
+
+function enumerableKeys(value: object): PropertyKey[] {
+  return Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
+}
+
+/** What of `value` is also in `pattern`, as plain objects. */
+function partOf(value: unknown, pattern: unknown): unknown {
+  if (!isContainer(value) || !isContainer(pattern) || Array.isArray(value) !== Array.isArray(pattern)) {
+    return value;
+  }
+  const keys = enumerableKeys(pattern).filter((key) => Object.hasOwn(value, key));
+  return Object.fromEntries(
+    keys.map((key) => [key, partOf(Reflect.get(value, key), Reflect.get(pattern, key))]),
+  );
+}
+
+/** Whether a value is compared part by part, not as a whole. */
+function isContainer(value: unknown): value is object {
+  const isWhole = [Date, RegExp, URL, Map, Set].some((type) => value instanceof type);
+  return typeof value === "object" && value !== null && !isWhole;
 }
 
 function suffix(msg: string | undefined): string {

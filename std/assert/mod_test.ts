@@ -13,6 +13,7 @@ import {
   assertMatch,
   assertNotEquals,
   assertNotMatch,
+  assertObjectMatch,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -31,6 +32,47 @@ const CASES: [string, () => void, () => void][] = [
     () => assertEquals<unknown>({ a: undefined }, {}),
   ],
   ['assertEquals tells 1 from "1"', () => assertEquals(1, 1), () => assertEquals<unknown>(1, "1")],
+  [
+    "assertEquals takes 0 for -0, at any depth",
+    () => assertEquals({ a: [0] }, { a: [-0] }),
+    () => assertEquals({ a: [0] }, { a: [1] }),
+  ],
+  [
+    "assertEquals takes an object without a prototype for a plain one, but no instance of a class",
+    () => assertEquals({ a: 1 }, Object.assign(Object.create(null), { a: 1 })),
+    () => assertEquals<unknown>({}, new (class A {})()),
+  ],
+  [
+    "assertEquals compares maps, sets, dates and URLs by what they hold",
+    () =>
+      assertEquals([new Map([[1, new Set([2])]]), new Date(3)], [new Map([[1, new Set([2])]]), new Date(3)]),
+    () => assertEquals(new URL("http://a/"), new URL("http://b/")),
+  ],
+  [
+    "assertEquals tells a hole from undefined",
+    () => assertEquals([, 1], [, 1]),
+    () => assertEquals([,], [undefined]),
+  ],
+  [
+    "assertEquals follows circles",
+    () => assertEquals(circle(1), circle(1)),
+    () => assertEquals(circle(1), circle(2)),
+  ],
+  [
+    "assertObjectMatch",
+    () => assertObjectMatch({ a: { b: 1, c: 2 }, d: 3 }, { a: { b: 1 } }),
+    () => assertObjectMatch({ a: { b: 1 } }, { a: { b: 1, c: 2 } }),
+  ],
+  [
+    "assertObjectMatch compares arrays as far as given",
+    () => assertObjectMatch({ a: [{ b: 1, c: 2 }, 3] }, { a: [{ b: 1 }] }),
+    () => assertObjectMatch({ a: [1] }, { a: [1, 2] }),
+  ],
+  [
+    "assertObjectMatch tells an absent key from an undefined one",
+    () => assertObjectMatch({ a: undefined }, { a: undefined }),
+    () => assertObjectMatch({}, { a: undefined }),
+  ],
   ["assertNotEquals", () => assertNotEquals([1], [2]), () => assertNotEquals([1], [1])],
   ["assertStrictEquals", () => assertStrictEquals(NaN, NaN), () => assertStrictEquals<unknown>({}, {})],
   ["assertExists", () => assertExists(0), () => assertExists(null)],
@@ -49,6 +91,14 @@ const CASES: [string, () => void, () => void][] = [
   ["assertLessOrEqual", () => assertLessOrEqual(1, 1), () => assertLessOrEqual(2, 1)],
   ["assertThrows", () => assertThrows(() => fail()), () => assertThrows(() => {})],
 ];
+
+/** An object that contains itself. */
+function circle(value: number): Record<string, unknown> {
+  const self: Record<string, unknown> = { value };
+  self.self = self;
+  return self;
+}
+
 for (const [name, passes, fails] of CASES) {
   Deno.test(`${name} passes and fails as it should`, () => {
     passes();

@@ -6,6 +6,7 @@ Deno.test("Status codes have their names and texts, from both entry points", () 
   assertEquals(STATUS_CODE.NotFound, 404);
   assertEquals(STATUS_TEXT[STATUS_CODE.NotFound], "Not Found");
   assertEquals(STATUS_TEXT[STATUS_CODE.BadGateway], "Bad Gateway");
+  assertEquals(STATUS_TEXT[STATUS_CODE.ContentTooLarge], "Content Too Large");
   assertEquals(FROM_STATUS, STATUS_TEXT);
 });
 

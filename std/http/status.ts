@@ -18,6 +18,8 @@ export const STATUS_CODE = {
   NotAcceptable: 406,
   RequestTimeout: 408,
   Conflict: 409,
+  Gone: 410,
+  ContentTooLarge: 413,
   UnsupportedMediaType: 415,
   TooManyRequests: 429,
   InternalServerError: 500,
@@ -30,7 +32,10 @@ export const STATUS_CODE = {
 /** One of the codes. */
 export type StatusCode = typeof STATUS_CODE[keyof typeof STATUS_CODE];
 
+/** Node still has the name that RFC 9110 replaced. */
+const RENAMED: Readonly<Record<number, string>> = { [STATUS_CODE.ContentTooLarge]: "Content Too Large" };
+
 /** The text of each code. */
 export const STATUS_TEXT = Object.fromEntries(
-  Object.values(STATUS_CODE).map((code) => [code, STATUS_CODES[code] ?? ""]),
+  Object.values(STATUS_CODE).map((code) => [code, RENAMED[code] ?? STATUS_CODES[code] ?? ""]),
 ) as Record<StatusCode, string>;

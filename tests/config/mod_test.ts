@@ -73,3 +73,10 @@ Deno.test("--help and --version look at no servers file", () => {
     text: "sojourn 0.1.0",
   });
 });
+
+Deno.test("Variables of .env that refer to each other in a circle are a mistake", () => {
+  assertEquals(
+    refusal(() => loadConfig(sourcesOf({ "/srv/app/.env": "A=$B\nB=$A\n" }))),
+    ".env: Cannot expand $A: it refers to itself",
+  );
+});
