@@ -3,12 +3,15 @@
  *
  * @module
  */
-import type { ServerConfig, Settings } from "./config/types.ts";
+import { isLoopback, type ServerConfig, type Settings } from "./config/types.ts";
 import { logger } from "./log.ts";
 import { intervalFor } from "./servers.ts";
 
 /** TTL of bridge sessions, in ms. */
 const BRIDGE_SESSION_TTL_MS = 300_000;
+
+/** Below so many characters a token is called short. */
+const SHORT_TOKEN = 16;
 
 const EXAMPLE = `{"mcpServers": {"files": {"command": "npx", "args": ["-y", "SOME-MCP-SERVER"]}}}`;
 
@@ -58,9 +61,10 @@ export function announce({ config, port, print }: Announcement): void {
       : undefined,
     ttlMs: settings.streamSessionTtlMs,
   });
+  announceAccess(settings);
   const [first] = servers;
   if (first !== undefined) {
-    const command = curlCommand(`${origin}/mcp/${first.id}`, settings.implicitSessions);
+    const command = curlCommand(`${origin}/mcp/${first.id}`, settings);
     if (settings.logFormat === "text") print(`Try it:\n${command}`);
     else log.info("Try it: {command}", { command });
   }
@@ -84,14 +88,35 @@ function announceCleanup(
   }
 }
 
+function announceAccess({ accessToken, accessTokensFile, host }: Settings): void {
+  if (accessToken !== undefined && accessToken.length < SHORT_TOKEN) {
+    log.warn("ACCESS_TOKEN is shorter than {length} characters: it can be guessed", { length: SHORT_TOKEN });
+  }
+  if (accessToken !== undefined || accessTokensFile !== undefined) {
+    log.info("A token is required for everything but /health");
+  } else if (isLoopback(host)) {
+    log.info("No token is required: whoever can reach {host} may use every server", { host });
+  } else {
+    log.warn("No token is required (ALLOW_UNAUTHENTICATED): whoever can reach {host} may use every server", {
+      host,
+    });
+  }
+}
+
 /** One line that a shell takes as it is. */
-function curlCommand(url: string, implicitSessions: boolean): string {
+function curlCommand(
+  url: string,
+  { implicitSessions, accessToken, accessTokensFile }: Settings,
+): string {
   const message = implicitSessions ? { jsonrpc: "2.0", id: 1, method: "tools/list" } : {
     jsonrpc: "2.0",
     id: 1,
     method: "initialize",
     params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "curl", version: "1" } },
   };
-  return `curl -sS ${url} -H 'content-type: application/json' ` +
+  const needsToken = accessToken !== undefined || accessTokensFile !== undefined;
+  // The token itself is not printed.
+  const token = needsToken ? ` -H "authorization: Bearer $ACCESS_TOKEN"` : "";
+  return `curl -sS ${url}${token} -H 'content-type: application/json' ` +
     `-H 'accept: application/json, text/event-stream' -d '${JSON.stringify(message)}'`;
 }

@@ -56,6 +56,9 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Header mcp-protocol-version names a version that is not supported",
   },
+  unauthorized: { status: STATUS_CODE.Unauthorized, rpcCode: -32000, message: "A valid token is required" },
+  originForbidden: { status: STATUS_CODE.Forbidden, rpcCode: -32000, message: "Origin is not allowed" },
+  hostForbidden: { status: STATUS_CODE.Forbidden, rpcCode: -32000, message: "Host is not allowed" },
   sessionNotFound: { status: STATUS_CODE.NotFound, rpcCode: -32001, message: "Session not found" },
   sessionEnded: {
     status: STATUS_CODE.NotFound,

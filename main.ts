@@ -7,10 +7,12 @@ import { Supervisor } from "./actors/supervisor.ts";
 import { Sweeper } from "./actors/sweeper.ts";
 import { ProcessTable } from "./backends/process_table.ts";
 import { systemClock } from "./clock.ts";
-import { ConfigError, type ConfigResult, loadConfig } from "./config/mod.ts";
+import { ConfigError, type ConfigResult, loadConfig, type Settings } from "./config/mod.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
+import type { Token } from "./routes/access.ts";
 import { createApp } from "./routes/app.ts";
 import { supervisedServers, sweepIntervalMs } from "./servers.ts";
+import { accessOf, tokensOf, watchTokens } from "./tokens.ts";
 import { announce } from "./announce.ts";
 import { onShutdownSignal } from "./signals.ts";
 
@@ -32,6 +34,7 @@ async function main(): Promise<void> {
     return;
   }
   const { settings, warnings } = config;
+  const tokens = readTokens(settings);
   try {
     await configureLogging({ level: settings.logLevel, format: settings.logFormat, dir: settings.logDir });
   } catch (error) {
@@ -51,7 +54,9 @@ async function main(): Promise<void> {
   const sweeper = intervalMs === undefined
     ? undefined
     : new Sweeper({ clock, intervalMs, sessions: () => supervisor.sessions });
-  const app = createApp({ supervisor, clock, implicitSessions: settings.implicitSessions });
+  const access = accessOf(settings, { clock, tokens });
+  const app = createApp({ access, supervisor, clock, implicitSessions: settings.implicitSessions });
+  const stopWatching = watchTokens(settings, (tokens) => access.replaceTokens(tokens));
 
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
@@ -73,6 +78,7 @@ async function main(): Promise<void> {
         new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
       ]);
       log.info("All closed");
+      stopWatching();
       stopListening();
       await closeLogging();
       Deno.exit(0);
@@ -88,6 +94,16 @@ async function main(): Promise<void> {
 function readConfig(): ConfigResult {
   try {
     return loadConfig({ args: Deno.args, env: Deno.env.toObject(), cwd: Deno.cwd() });
+  } catch (error) {
+    if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
+    throw error;
+  }
+}
+
+/** Reads the tokens, or ends the process with one line that says what is wrong with their file. */
+function readTokens(settings: Settings): Token[] {
+  try {
+    return tokensOf(settings);
   } catch (error) {
     if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
     throw error;

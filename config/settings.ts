@@ -7,7 +7,7 @@ import deno from "../deno.json" with { type: "json" };
 import { ConfigError, nearest, quote } from "./config_error.ts";
 import { type Flags, readFlags } from "./flags.ts";
 import { flagOf, type Setting, SETTINGS, settingsTable, type TableSettings } from "./settings_table.ts";
-import type { Settings } from "./types.ts";
+import { isLoopback, type Settings } from "./types.ts";
 
 export { type SettingRow, settingsTable } from "./settings_table.ts";
 
@@ -29,12 +29,8 @@ export type SettingsResult =
   | { readonly kind: "help"; readonly text: string }
   | { readonly kind: "version"; readonly text: string };
 
-/**
- * Variables of MCP Connect that would be missed in silence: each of them asks for protection or for servers.
- */
+/** Variables of MCP Connect that would be missed in silence. */
 const NOT_READ: Readonly<Record<string, string>> = {
-  ACCESS_TOKEN: "no token is asked for: whoever reaches the port may use every server",
-  ALLOWED_ORIGINS: "no list of origins is kept",
   MCP_SERVERS: "servers are read from the file that MCP_CONFIG names",
 };
 
@@ -75,8 +71,25 @@ export function readSettings(sources: SettingsSources): SettingsResult {
   if (mistakes.length > 0) throw ConfigError.of(mistakes);
 
   const mcpConfigNamed = find(SETTINGS.mcpConfig, flags, sources)?.origin !== "default";
-  const settings = { logDir: undefined, ...values, mcpConfigNamed } as Settings;
+  const unset = {
+    logDir: undefined,
+    accessToken: undefined,
+    accessTokensFile: undefined,
+    adminToken: undefined,
+  };
+  const settings = { ...unset, ...values, mcpConfigNamed } as Settings;
+  refuseOpenNetwork(settings);
   return { kind: "settings", settings, warnings: warningsOf(sources) };
+}
+
+/** Without a token only this machine may be served, unless the operator says otherwise. */
+function refuseOpenNetwork({ host, accessToken, accessTokensFile, allowUnauthenticated }: Settings): void {
+  const hasToken = accessToken !== undefined || accessTokensFile !== undefined;
+  if (hasToken || allowUnauthenticated || isLoopback(host)) return;
+  throw new ConfigError(
+    `HOST: ${quote(host)} is not allowed without ACCESS_TOKEN or ACCESS_TOKENS_FILE: ` +
+      "a loopback address, or ALLOW_UNAUTHENTICATED=true to serve everybody who reaches it",
+  );
 }
 
 /** Where a setting is given first; undefined where it is given nowhere and has no default. */

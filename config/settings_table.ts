@@ -135,6 +135,44 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: "5000",
     help: "How long a shutdown waits for requests in flight",
   },
+  accessToken: {
+    ...checked("TOKEN", "visible ASCII characters", isToken),
+    variable: "ACCESS_TOKEN",
+    fallback: undefined,
+    help: "Bearer token that every request but /health has to carry",
+    secret: true,
+  },
+  accessTokensFile: {
+    ...checked("FILE", "the path of a file", isPath),
+    variable: "ACCESS_TOKENS_FILE",
+    fallback: undefined,
+    help: "JSON file with the tokens of many principals; read again when it changes",
+  },
+  adminToken: {
+    ...checked("TOKEN", "visible ASCII characters", isToken),
+    variable: "ADMIN_TOKEN",
+    fallback: undefined,
+    help: "Bearer token of whoever administers",
+    secret: true,
+  },
+  allowUnauthenticated: {
+    ...truth(),
+    variable: "ALLOW_UNAUTHENTICATED",
+    fallback: "false",
+    help: "Serve networks (a HOST that is not loopback) without any token",
+  },
+  allowedOrigins: {
+    ...list("ORIGINS", "origins such as https://app.example, separated by commas, or *", isOrigin),
+    variable: "ALLOWED_ORIGINS",
+    fallback: "",
+    help: "Origins besides its own from which browsers may use the gateway",
+  },
+  allowedHosts: {
+    ...list("HOSTS", "host names, with or without a port, separated by commas", isHostHeader),
+    variable: "ALLOWED_HOSTS",
+    fallback: "",
+    help: "Values of the Host header to serve; on loopback only loopback names unless set",
+  },
 };
 
 /** The row of one setting, as documentation shows it. */
@@ -200,6 +238,25 @@ function choice<const Choice extends string>(placeholder: string, choices: reado
 
 function checked(placeholder: string, allowed: string, isAllowed: (text: string) => boolean) {
   return { placeholder, schema: z.string().refine(isAllowed, allowed) };
+}
+
+function list(placeholder: string, allowed: string, isAllowed: (item: string) => boolean) {
+  const items = (text: string) => text.split(",").map((item) => item.trim().toLowerCase()).filter(Boolean);
+  const schema = z.string().refine((text) => items(text).every(isAllowed), allowed).transform(items);
+  return { placeholder, schema };
+}
+
+function isToken(text: string): boolean {
+  return /^[\x21-\x7e]+$/.test(text);
+}
+
+/** As a browser sends it: scheme and host, maybe a port, nothing behind. */
+function isOrigin(text: string): boolean {
+  return text === "*" || text === "null" || (URL.canParse(text) && new URL(text).origin === text);
+}
+
+function isHostHeader(text: string): boolean {
+  return /^[^/@?#\s]+$/.test(text) && URL.canParse(`http://${text}`);
 }
 
 function isPath(text: string): boolean {

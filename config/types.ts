@@ -31,6 +31,18 @@ export interface Settings {
   readonly sseAfterMs: number;
   readonly implicitTtlMs: number;
   readonly drainMs: number;
+  /** The token of the principal `default`. A secret. */
+  readonly accessToken: string | undefined;
+  /** File with the tokens of many principals. */
+  readonly accessTokensFile: string | undefined;
+  /** The token of whoever administers. A secret. */
+  readonly adminToken: string | undefined;
+  /** Whether the gateway may serve networks without any token. */
+  readonly allowUnauthenticated: boolean;
+  /** Origins besides the gateway's own from which browsers may come; `*` is all. */
+  readonly allowedOrigins: readonly string[];
+  /** Values of the Host header that are served, with or without a port; empty is the default rule. */
+  readonly allowedHosts: readonly string[];
 }
 
 /** A server that runs as a child process and speaks on stdin and stdout. */
@@ -69,4 +81,11 @@ export interface ServerConfig {
   readonly transport: StdioServer | RemoteServer;
   readonly disabled: boolean;
   readonly session: SessionOptions;
+}
+
+/** Whether a host is this machine under one of its loopback names or addresses. Brackets and case do not matter. */
+export function isLoopback(host: string): boolean {
+  const name = host.toLowerCase().replace(/^\[|\]$/g, "").replace(/\.$/, "");
+  return name === "localhost" || name.endsWith(".localhost") || name === "::1" ||
+    /^127(\.\d{1,3}){3}$/.test(name);
 }

@@ -1,34 +1,123 @@
 /**
- * Every route of the gateway.
+ * Every route of the gateway, and what a request has to pass before it gets to one.
  *
  * @module
  */
 import { Hono } from "hono";
+import { cors } from "hono/cors";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
-import { rpcErrorResponse } from "./http_reply.ts";
+import type { Access, Denial, Identity } from "./access.ts";
 import { health } from "./health.ts";
+import { rpcErrorResponse } from "./http_reply.ts";
 import { mcpRoute, type McpRouteOptions } from "./mcp.ts";
 import { problem } from "./problem.ts";
 
-/** Who requests come from as long as nobody has to say. */
-const ANYONE = "anyone";
+/** What the application needs. */
+export interface AppOptions extends McpRouteOptions {
+  readonly access: Access;
+}
+
+/** What routes know of a request besides itself. */
+interface Env {
+  readonly Bindings: Identity;
+}
+
+/** Probes come by any name and without a token. */
+const HEALTH = "/health";
+/** How long a browser may rely on the answer to a preflight, in s. */
+const PREFLIGHT_MAX_AGE_S = 600;
 
 const log = logger("http");
 
 /** Makes the application: a function from request to response, as `Deno.serve` wants it. */
-export function createApp(options: McpRouteOptions): (request: Request) => Response | Promise<Response> {
-  const app = new Hono();
+export function createApp(
+  { access, ...options }: AppOptions,
+): (request: Request) => Response | Promise<Response> {
+  const app = routes(options);
+  // Only browsers send an Origin; everybody else is spared the middleware.
+  const appForBrowsers = new Hono<Env>();
+  appForBrowsers.use(cors({
+    // Origins that are not allowed do not get here.
+    origin: (origin) => origin,
+    allowMethods: ["GET", "POST", "DELETE"],
+    allowHeaders: [
+      "accept",
+      "authorization",
+      "content-type",
+      "last-event-id",
+      "mcp-protocol-version",
+      "mcp-session-id",
+    ],
+    exposeHeaders: ["mcp-session-id", "mcp-protocol-version", "retry-after", "www-authenticate"],
+    maxAge: PREFLIGHT_MAX_AGE_S,
+  }));
+  appForBrowsers.route("/", app);
+
+  return (request) => {
+    const { host, path } = placeOf(request.url);
+    if (path === HEALTH) return app.fetch(request);
+    const { headers } = request;
+    const origin = headers.get("origin");
+    const denial = access.denialOfPlace(host, origin);
+    if (denial !== undefined) return deny(denial, path);
+    const browser = origin !== null;
+    if (browser && request.method === "OPTIONS") return appForBrowsers.fetch(request);
+    const identity = access.identify(headers);
+    // CORS headers go with a 401 too, or the page could not read it.
+    if ("failure" in identity) {
+      return browser ? withCors(deny(identity, path), origin) : deny(identity, path);
+    }
+    return (browser ? appForBrowsers : app).fetch(request, identity);
+  };
+}
+
+function routes(options: McpRouteOptions): Hono<Env> {
+  const app = new Hono<Env>();
   const mcp = mcpRoute(options);
-  app.all(
-    "/mcp/:serverId",
-    (c) => mcp({ request: c.req.raw, serverId: c.req.param("serverId"), principal: ANYONE }),
-  );
-  app.get("/health", () => health());
+  app.all("/mcp/:serverId", (c) => {
+    const serverId = c.req.param("serverId");
+    const { principal, servers } = c.env;
+    // A server that is none of this principal's business does not exist for it.
+    if (servers !== undefined && !servers.has(serverId)) {
+      return rpcErrorResponse({ code: "serverNotFound", detail: JSON.stringify(serverId) }, null);
+    }
+    return mcp({ request: c.req.raw, serverId, principal });
+  });
+  app.get(HEALTH, () => health());
   app.notFound((c) => problem({ code: "notFound", detail: c.req.path }));
   app.onError((error, c) => {
     const failure = reportFault(log, `${c.req.method} ${c.req.path}`, error);
-    return c.req.path.startsWith("/mcp/") ? rpcErrorResponse(failure, null) : problem(failure);
+    return isMcp(c.req.path) ? rpcErrorResponse(failure, null) : problem(failure);
   });
-  return (request) => app.fetch(request);
+  return app;
+}
+
+function deny({ failure, challenge }: Denial, path: string): Response {
+  const response = isMcp(path) ? rpcErrorResponse(failure, null) : problem(failure);
+  if (challenge !== undefined) response.headers.set("www-authenticate", challenge);
+  return response;
+}
+
+function withCors(response: Response, origin: string): Response {
+  response.headers.set("access-control-allow-origin", origin);
+  response.headers.set("access-control-expose-headers", "www-authenticate");
+  response.headers.append("vary", "Origin");
+  return response;
+}
+
+function isMcp(path: string): boolean {
+  return path.startsWith("/mcp/");
+}
+
+/** Host (with its port) and path of an absolute URL, without its query: half the cost of parsing it. */
+function placeOf(url: string): { host: string; path: string } {
+  const hostAt = url.indexOf("//") + 2;
+  const pathAt = url.indexOf("/", hostAt);
+  if (pathAt < 0) return { host: url.slice(hostAt), path: "/" };
+  const queryAt = url.indexOf("?", pathAt);
+  return {
+    host: url.slice(hostAt, pathAt),
+    path: url.slice(pathAt, queryAt < 0 ? undefined : queryAt),
+  };
 }

@@ -29,6 +29,12 @@ const DEFAULTS: Settings = {
   sseAfterMs: 1_000,
   implicitTtlMs: 30_000,
   drainMs: 5_000,
+  accessToken: undefined,
+  accessTokensFile: undefined,
+  adminToken: undefined,
+  allowUnauthenticated: false,
+  allowedOrigins: [],
+  allowedHosts: [],
 };
 
 function read(sources: Partial<SettingsSources>) {
@@ -84,6 +90,14 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["SSE_AFTER_MS", "4004", { sseAfterMs: 4004 }],
     ["IMPLICIT_TTL_MS", "4005", { implicitTtlMs: 4005 }],
     ["DRAIN_MS", "4006", { drainMs: 4006 }],
+    ["ACCESS_TOKEN", "t0ken", { accessToken: "t0ken" }],
+    ["ACCESS_TOKENS_FILE", "tokens.json", { accessTokensFile: "tokens.json" }],
+    ["ADMIN_TOKEN", "r00t", { adminToken: "r00t" }],
+    ["ALLOW_UNAUTHENTICATED", "true", { allowUnauthenticated: true }],
+    ["ALLOWED_ORIGINS", "https://A.example, http://b:81", {
+      allowedOrigins: ["https://a.example", "http://b:81"],
+    }],
+    ["ALLOWED_HOSTS", "a.example,b:81", { allowedHosts: ["a.example", "b:81"] }],
   ];
   assertEquals(cases.map(([variable]) => variable), settingsTable().map(({ variable }) => variable));
   for (const [variable, text, expected] of cases) {
@@ -179,7 +193,9 @@ Deno.test("A host is a name or an address", () => {
     "my_host",
     "x".repeat(63),
   ];
-  for (const host of hosts) assertEquals(settingsOf({ env: { HOST: host } }).host, host);
+  for (const host of hosts) {
+    assertEquals(settingsOf({ env: { HOST: host, ALLOW_UNAUTHENTICATED: "1" } }).host, host);
+  }
   const wrong = [
     "[::1]",
     "localhost:3000",
@@ -301,14 +317,60 @@ Deno.test("--version prints the version of deno.json", () => {
 });
 
 Deno.test("Variables of MCP Connect that nobody reads are pointed out, not their values", () => {
-  const warnings = warningsOf({
-    env: { ACCESS_TOKEN: "hunter2", MCP_SERVERS: "" },
-    dotenv: { ALLOWED_ORIGINS: "x" },
-  });
+  const warnings = warningsOf({ env: { MCP_SERVERS: '{"a": {"command": "hunter2"}}' } });
   assertEquals(warnings, [
-    "ACCESS_TOKEN is set but not read: no token is asked for: whoever reaches the port may use every server",
-    "ALLOWED_ORIGINS is set but not read: no list of origins is kept",
+    "MCP_SERVERS is set but not read: servers are read from the file that MCP_CONFIG names",
   ]);
+});
+
+// [HOST, more of the environment, whether the gateway starts].
+const HOSTS: [string, Record<string, string>, boolean][] = [
+  ["127.0.0.1", {}, true],
+  ["127.9.9.9", {}, true],
+  ["localhost", {}, true],
+  ["::1", {}, true],
+  ["0.0.0.0", {}, false],
+  ["::", {}, false],
+  ["192.0.2.1", {}, false],
+  ["localhost.example.com", {}, false],
+  ["0.0.0.0", { ADMIN_TOKEN: "a" }, false],
+  ["0.0.0.0", { ACCESS_TOKEN: "a" }, true],
+  ["0.0.0.0", { ACCESS_TOKENS_FILE: "a.json" }, true],
+  ["0.0.0.0", { ALLOW_UNAUTHENTICATED: "true" }, true],
+];
+for (const [host, env, starts] of HOSTS) {
+  Deno.test(`HOST=${host} with ${JSON.stringify(env)} ${starts ? "starts" : "is refused"}`, () => {
+    const sources = { env: { HOST: host, ...env } };
+    if (starts) assertEquals(settingsOf(sources).host, host);
+    else {
+      assertEquals(
+        refusal(() => read(sources)),
+        `HOST: "${host}" is not allowed without ACCESS_TOKEN or ACCESS_TOKENS_FILE: ` +
+          "a loopback address, or ALLOW_UNAUTHENTICATED=true to serve everybody who reaches it",
+      );
+    }
+  });
+}
+
+Deno.test("Lists of origins and hosts are refused with what they may hold, tokens without their value", () => {
+  for (const origin of ["example.com", "https://a/b", "https://a,nope", "ftp//x"]) {
+    assertEquals(
+      refusal(() => read({ env: { ALLOWED_ORIGINS: origin } })),
+      `ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not allowed: ` +
+        "origins such as https://app.example, separated by commas, or * (from the environment)",
+    );
+  }
+  for (const host of ["http://a", "a/b", "a b"]) {
+    assertEquals(
+      refusal(() => read({ env: { ALLOWED_HOSTS: host } })),
+      `ALLOWED_HOSTS: ${JSON.stringify(host)} is not allowed: ` +
+        "host names, with or without a port, separated by commas (from the environment)",
+    );
+  }
+  assertEquals(
+    refusal(() => read({ env: { ACCESS_TOKEN: "hunter 2" } })),
+    "ACCESS_TOKEN: its value is not allowed: visible ASCII characters (from the environment)",
+  );
 });
 
 Deno.test("A misspelt setting in .env is pointed out, a strange variable is not", () => {

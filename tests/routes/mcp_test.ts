@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertExists, assertStringIncludes } from "@std/assert";
 import { createApp } from "../../routes/app.ts";
 import { Harness, type HarnessOptions, LIMITS, SERVER } from "../fakes/harness.ts";
+import { openAccess } from "../fakes/access.ts";
 import { settle } from "../fakes/fake_clock.ts";
 
 const URL_OF_SERVER = `http://localhost/mcp/${SERVER}`;
@@ -15,6 +16,7 @@ const INITIALIZE = {
 function start(options?: HarnessOptions & { implicitSessions?: boolean }) {
   const harness = new Harness(options);
   const app = createApp({
+    access: openAccess(harness.clock),
     supervisor: harness.supervisor,
     clock: harness.clock,
     implicitSessions: options?.implicitSessions ?? true,
@@ -262,7 +264,7 @@ const REFUSALS: [
   ],
   [
     "a browser's form",
-    { headers: { origin: "http://evil.example", "content-type": "text/plain" }, body: "{}" },
+    { headers: { origin: "http://localhost", "content-type": "text/plain" }, body: "{}" },
     415,
     -32000,
     "Content-Type",

@@ -1,0 +1,140 @@
+/**
+ * Who may use the gateway: the Host and Origin that a request came by, and the token that it carries.
+ *
+ * Host and Origin are checked against DNS rebinding: a page of a foreign site that resolves to this machine comes with
+ * that site's name in both. Tokens are compared by their SHA-256 in constant time, so an answer's timing tells nothing
+ * about how much of a guess was right.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import { isLoopback } from "../config/types.ts";
+import type { Failure } from "../errors.ts";
+
+/** A token that lets somebody in; see `config/tokens_file.ts`. */
+export interface Token {
+  readonly principal: string;
+  readonly digest: Uint8Array;
+  readonly servers: ReadonlySet<string> | undefined;
+  readonly expiresAtMs: number | undefined;
+  readonly isAdmin?: boolean;
+}
+
+/** On whose behalf a request comes. */
+export interface Identity {
+  readonly principal: string;
+  /** The servers it may use; undefined is all. */
+  readonly servers: ReadonlySet<string> | undefined;
+  readonly isAdmin: boolean;
+}
+
+/** Why a request is refused. */
+export interface Denial {
+  readonly failure: Failure;
+  /** For `WWW-Authenticate`, where a token would help (RFC 6750, section 3). */
+  readonly challenge?: string;
+}
+
+/** What is let in. Origins and hosts are in lower case. */
+export interface AccessRules {
+  readonly clock: Clock;
+  /** Whether everybody has to show a token. */
+  readonly tokenRequired: boolean;
+  readonly tokens: readonly Token[];
+  readonly allowedOrigins: readonly string[];
+  readonly allowedHosts: readonly string[];
+  /** Whether the gateway listens on loopback only. */
+  readonly onLoopback: boolean;
+}
+
+/** Who comes without a token where none is required. Everything is open then, as the start says. */
+const ANYONE: Identity = { principal: "anyone", servers: undefined, isAdmin: true };
+/** Host headers that were let in, kept so that a usual one costs a look-up. */
+const MAX_KNOWN_HOSTS = 64;
+
+/** See the module's documentation. */
+export class Access {
+  readonly #rules: AccessRules;
+  #tokens: readonly Token[];
+  readonly #knownHosts = new Set<string>();
+
+  constructor(rules: AccessRules) {
+    this.#rules = rules;
+    this.#tokens = rules.tokens;
+  }
+
+  /** Replaces the tokens. Sessions belong to principals, so they outlive a change of token. */
+  replaceTokens(tokens: readonly Token[]): void {
+    this.#tokens = tokens;
+  }
+
+  /**
+   * Why a request's Host or Origin is refused; undefined where both are allowed.
+   *
+   * @param host Name and port that the request was sent to, as its Host header says.
+   * @param origin Where the page comes from that sent it; null where it was no browser.
+   */
+  denialOfPlace(host: string, origin: string | null): Denial | undefined {
+    if (!this.#isHostAllowed(host)) {
+      return { failure: { code: "hostForbidden", detail: JSON.stringify(host) } };
+    }
+    if (origin === null || this.isOriginAllowed(origin, host)) return undefined;
+    return { failure: { code: "originForbidden", detail: JSON.stringify(origin) } };
+  }
+
+  /** Whether pages of an origin may use the gateway, which they reached by this Host. */
+  isOriginAllowed(origin: string, host: string): boolean {
+    const { allowedOrigins } = this.#rules;
+    const name = origin.toLowerCase();
+    if (allowedOrigins.includes(name) || (allowedOrigins.includes("*") && name !== "null")) return true;
+    return URL.canParse(name) && new URL(name).host === host.toLowerCase();
+  }
+
+  /** Who a request comes from, by the token that it carries. */
+  identify(headers: Headers): Identity | Denial {
+    if (!this.#rules.tokenRequired && this.#tokens.length === 0) return ANYONE;
+    const header = headers.get("authorization");
+    const given = header === null ? undefined : /^Bearer +(\S+) *$/i.exec(header)?.[1];
+    const token = given === undefined ? undefined : this.#find(given);
+    if (token !== undefined) {
+      return { principal: token.principal, servers: token.servers, isAdmin: token.isAdmin === true };
+    }
+    // A token that nobody asked for is nobody's mistake; it only is not the administrator's.
+    if (!this.#rules.tokenRequired) return { ...ANYONE, isAdmin: false };
+    return {
+      failure: { code: "unauthorized" },
+      challenge: header === null ? 'Bearer realm="sojourn"' : 'Bearer realm="sojourn", error="invalid_token"',
+    };
+  }
+
+  #find(given: string): Token | undefined {
+    const digest = digestOf(given);
+    const now = this.#rules.clock.wallTime();
+    let found: Token | undefined;
+    // All are compared: where in the list a token stands must not show.
+    for (const token of this.#tokens) {
+      const right = timingSafeEqual(token.digest, digest);
+      if (right && (token.expiresAtMs === undefined || now < token.expiresAtMs)) found = token;
+    }
+    return found;
+  }
+
+  #isHostAllowed(host: string): boolean {
+    if (this.#knownHosts.has(host)) return true;
+    const { allowedHosts, onLoopback } = this.#rules;
+    const name = host.toLowerCase().replace(/:\d+$/, "");
+    const allowed = allowedHosts.length === 0
+      ? !onLoopback || isLoopback(name)
+      : allowedHosts.includes(host.toLowerCase()) || allowedHosts.includes(name) ||
+        (onLoopback && isLoopback(name));
+    if (allowed && this.#knownHosts.size < MAX_KNOWN_HOSTS) this.#knownHosts.add(host);
+    return allowed;
+  }
+}
+
+/** SHA-256 of a token. */
+export function digestOf(token: string): Uint8Array {
+  return createHash("sha256").update(Buffer.from(token)).digest();
+}
