@@ -37,6 +37,8 @@ export function announce({ config, port, print }: Announcement): void {
   const origin = `http://${host}:${port}`;
   const servers = config.servers.filter((server) => !server.disabled);
   log.info("Sojourn listens on {origin}", { origin });
+  // The port has to be known at any level.
+  if (!log.isEnabledFor("info")) print(listeningLine(origin, settings.logFormat));
   for (const { id } of servers) {
     log.info("Serving {serverId} at {url}", { serverId: id, url: `${origin}/mcp/${id}` });
   }
@@ -61,6 +63,16 @@ export function announce({ config, port, print }: Announcement): void {
       : undefined,
     ttlMs: settings.streamSessionTtlMs,
   });
+  for (const { id, session } of servers) {
+    if (!session.cleanup || session.idleTtlMs === 0) {
+      log.warn("Sessions of {serverId} never expire (its entry says so)", { serverId: id });
+    } else if (session.idleTtlMs !== undefined && !settings.disableStreamCleanup) {
+      log.info("Sessions of {serverId} expire after {ttlMs}ms (its entry says so)", {
+        serverId: id,
+        ttlMs: session.idleTtlMs,
+      });
+    }
+  }
   announceAccess(settings);
   const [first] = servers;
   if (first !== undefined) {
@@ -68,6 +80,11 @@ export function announce({ config, port, print }: Announcement): void {
     if (settings.logFormat === "text") print(`Try it:\n${command}`);
     else log.info("Try it: {command}", { command });
   }
+}
+
+function listeningLine(origin: string, format: Settings["logFormat"]): string {
+  const text = `Sojourn listens on ${origin}`;
+  return format === "json" ? JSON.stringify({ message: text, properties: { origin } }) : text;
 }
 
 function announceCleanup(

@@ -73,6 +73,12 @@ export const ERRORS = {
     message: "Method is not allowed here",
   },
   notAcceptable: { status: STATUS_CODE.NotAcceptable, rpcCode: -32000, message: "Not acceptable" },
+  bodyTimeout: {
+    status: STATUS_CODE.RequestTimeout,
+    rpcCode: -32000,
+    message: "Body did not come in time",
+  },
+  bodyTooLarge: { status: STATUS_CODE.ContentTooLarge, rpcCode: -32000, message: "Body is too large" },
   unsupportedMediaType: {
     status: STATUS_CODE.UnsupportedMediaType,
     rpcCode: -32000,

@@ -115,10 +115,12 @@ function toJson(value: unknown): string | undefined {
 
 /** What a server prints must not forge a line of the log or steer a terminal. */
 function escapeControls(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]/g, (char) => {
-    const hex = char.charCodeAt(0).toString(16);
-    return char === "\n" ? "\\n" : char === "\r" ? "\\r" : `\\u${hex.padStart(4, "0")}`;
+  // Controls but the tab, separators, and what reorders text or hides it.
+  return text.replace(/(?!\t)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => {
+    if (char === "\n") return "\\n";
+    if (char === "\r") return "\\r";
+    // By code units, as JSON wants it.
+    return char.split("").map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");
   });
 }
 

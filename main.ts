@@ -8,10 +8,12 @@ import { Sweeper } from "./actors/sweeper.ts";
 import { ProcessTable } from "./backends/process_table.ts";
 import { systemClock } from "./clock.ts";
 import { ConfigError, type ConfigResult, loadConfig, type Settings } from "./config/mod.ts";
+import { reportFault } from "./fault.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
 import { createApp } from "./routes/app.ts";
-import { supervisedServers, sweepIntervalMs } from "./servers.ts";
+import { BodyReader } from "./routes/body.ts";
+import { maxBodyBytesOf, supervisedServers, sweepIntervalMs } from "./servers.ts";
 import { accessOf, tokensOf, watchTokens } from "./tokens.ts";
 import { announce } from "./announce.ts";
 import { onShutdownSignal } from "./signals.ts";
@@ -41,11 +43,7 @@ async function main(): Promise<void> {
     return fail(messageOf(error), EXIT_FAILURE);
   }
   for (const warning of warnings) log.warn("{warning}", { warning });
-  // A promise that nobody waits for must not take every session down with it.
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    log.error("Internal fault: {error}", { error: event.reason?.stack ?? String(event.reason) });
-  });
+  keepRunning();
 
   const clock = systemClock;
   const servers = supervisedServers(config, { clock, processes: new ProcessTable({ clock }) });
@@ -55,7 +53,19 @@ async function main(): Promise<void> {
     ? undefined
     : new Sweeper({ clock, intervalMs, sessions: () => supervisor.sessions });
   const access = accessOf(settings, { clock, tokens });
-  const app = createApp({ access, supervisor, clock, implicitSessions: settings.implicitSessions });
+  const app = createApp({
+    access,
+    supervisor,
+    clock,
+    implicitSessions: settings.implicitSessions,
+    streams: {
+      clock,
+      maxBufferBytes: settings.maxStreamBufferBytes,
+      stallMs: settings.streamStallMs,
+      cuts: 0,
+    },
+    bodies: new BodyReader({ clock, timeoutMs: settings.bodyTimeoutMs, maxBytes: maxBodyBytesOf(config) }),
+  });
   const stopWatching = watchTokens(settings, (tokens) => access.replaceTokens(tokens));
 
   let server: Deno.HttpServer<Deno.NetAddr>;
@@ -64,29 +74,44 @@ async function main(): Promise<void> {
   } catch (error) {
     return fail(`Cannot listen on ${settings.host}:${settings.port}: ${messageOf(error)}`, EXIT_FAILURE);
   }
-  announce({ config, port: server.addr.port, print });
   sweeper?.start();
-
   const stopListening = onShutdownSignal({
     clock,
     onFirst: async (signal) => {
       log.info("{signal}: shutting down, {count} session(s) open", { signal, count: supervisor.size });
       sweeper?.stop();
-      await supervisor.shutDown(settings.drainMs);
-      await Promise.race([
-        server.shutdown(),
-        new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
-      ]);
-      log.info("All closed");
-      stopWatching();
-      stopListening();
-      await closeLogging();
-      Deno.exit(0);
+      try {
+        await supervisor.shutDown(settings.drainMs);
+        await Promise.race([
+          server.shutdown(),
+          new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
+        ]);
+        log.info("All closed");
+        stopWatching();
+        stopListening();
+        await closeLogging();
+      } finally {
+        Deno.exit(0);
+      }
     },
     onSecond: (signal) => {
       log.warn("{signal} again: not waiting for requests in flight", { signal });
       supervisor.hurry();
     },
+  });
+  // Last: whoever reads that the gateway is there may end it at once.
+  announce({ config, port: server.addr.port, print });
+}
+
+/** A fault that nobody caught must not take every session down with it. It is logged, and everything goes on. */
+function keepRunning(): void {
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    reportFault(log, "Unhandled rejection", event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    reportFault(log, "Uncaught error", event.error);
   });
 }
 
@@ -110,8 +135,14 @@ function readTokens(settings: Settings): Token[] {
   }
 }
 
+/** Writes a line to stdout. Nobody may be there to read it, and that is no reason not to serve. */
 function print(text: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
+  const bytes = new TextEncoder().encode(`${text}\n`);
+  try {
+    for (let sent = 0; sent < bytes.length;) sent += Deno.stdout.writeSync(bytes.subarray(sent));
+  } catch {
+    // The log tells it, on stderr.
+  }
 }
 
 function fail(message: string, code: number): never {

@@ -44,6 +44,14 @@ function limitsOf(settings: Settings, session: ServerConfig["session"]): Session
   };
 }
 
+/** The longest body for a server, in bytes: its own bound before the gateway's. */
+export function maxBodyBytesOf(
+  { settings, servers }: { readonly settings: Settings; readonly servers: readonly ServerConfig[] },
+): (serverId: string) => number {
+  const own = new Map(servers.map(({ id, session }) => [id, session.maxBodyBytes]));
+  return (serverId) => own.get(serverId) ?? settings.maxBodyBytes;
+}
+
 /** The interval that serves the shortest TTL in force, in ms; undefined where nothing ever expires. */
 export function sweepIntervalMs(servers: Iterable<SupervisedServer>): number | undefined {
   const ttls = Array.from(servers, ({ limits }) => limits.idleTtlMs).filter((ttlMs) => ttlMs > 0);

@@ -8,6 +8,20 @@
  */
 import type { Failure } from "../errors.ts";
 
+/**
+ * Who wants to know whether the reader of a stream keeps up: the session, which keeps its server from saying more.
+ *
+ * May be called from inside the methods of the stream, and after it was closed as long as something waits in it.
+ */
+export interface StreamWatch {
+  /** More waits for the reader than may: nothing further should be sent. */
+  full(): void;
+  /** It is no longer full, because the reader went on or is gone, or the stream was cut. Follows each `full`. */
+  room(): void;
+  /** The stream was cut, since nothing was read for so long; what waited is lost. */
+  cut(loss: { readonly bytes: number; readonly stalledMs: number }): void;
+}
+
 /** One open stream of messages to a client. */
 export interface ClientStream {
   /** False as soon as the client is known to be gone or the stream was closed. */
@@ -16,6 +30,8 @@ export interface ClientStream {
   send(text: string): void;
   /** Ends the stream. Idempotent. */
   close(): void;
+  /** Names who is told how the reader keeps up. Called before anything is sent. */
+  watch(watch: StreamWatch): void;
 }
 
 /**

@@ -27,7 +27,7 @@ import {
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
 import { Backlog } from "./backlog.ts";
-import type { ClientStream, Reply } from "./client.ts";
+import type { ClientStream, Reply, StreamWatch } from "./client.ts";
 import { type Exchange, Exchanges } from "./exchanges.ts";
 import { type Question, Questions } from "./questions.ts";
 
@@ -48,8 +48,15 @@ export interface ConversationOptions {
   readonly limits: ConversationLimits;
   /** Sends one message to the server. */
   readonly send: (text: string) => void;
+  /** Whether the server does not read what is sent to it. */
+  readonly isBusy: () => boolean;
+  /** Is told of every stream to the client how its reader keeps up. */
+  readonly watch: StreamWatch;
   readonly now: number;
 }
+
+/** Requests of the server that may wait for the client; each further one gets an error at once. */
+const MAX_QUESTIONS = 256;
 
 const log = logger("session");
 
@@ -115,6 +122,7 @@ export class Conversation {
     { now, timeoutMs }: { now: number; timeoutMs: number },
   ): Failure | undefined {
     if (this.#exchanges.has(message.id)) return { code: "duplicateId", detail: JSON.stringify(message.id) };
+    reply.watch(this.#options.watch);
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
@@ -148,6 +156,7 @@ export class Conversation {
     this.#questions.clientHeard();
     // Its client may have hung up while it waited its turn.
     if (!stream.open) return;
+    stream.watch(this.#options.watch);
     this.#standalone?.close();
     this.#standalone = stream;
     for (const kept of this.#backlog.takeAll()) {
@@ -177,6 +186,12 @@ export class Conversation {
         id: JSON.stringify(message.id),
       });
       return;
+    }
+    if (this.#questions.size >= MAX_QUESTIONS) {
+      // One that does not read would only have the errors pile up as well.
+      if (this.#options.isBusy()) return;
+      const detail = `${MAX_QUESTIONS} requests wait for it already`;
+      return this.#options.send(rpcErrorText({ code: "clientSilent", detail }, message.id));
     }
     this.#questions.ask(message.id, now);
     const stream = this.#streamFor(message);
@@ -266,9 +281,12 @@ export class Conversation {
     }
   }
 
-  /** How long the server has had for a request: time that it waited for the client is not its own. */
-  #ageMs(exchange: Exchange, now: number): number {
-    return now - exchange.sentAt - (this.#questions.waitedMs(now) - exchange.waitedMsBefore);
+  /**
+   * How long the server has had for a request: time that it waited for the client is not its own. That is worth one
+   * more time-out at most, or a server that asks without end would keep a request for ever.
+   */
+  #ageMs({ sentAt, waitedMsBefore, timeoutMs }: Exchange, now: number): number {
+    return now - sentAt - Math.min(this.#questions.waitedMs(now) - waitedMsBefore, timeoutMs);
   }
 
   #timeOut(exchange: Exchange, now: number): void {

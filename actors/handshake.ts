@@ -29,6 +29,8 @@ export interface HandshakeOptions {
   readonly implicitVersion: string | undefined;
   /** When the server has to have answered, in ms of the clock. */
   readonly dueAt: number;
+  /** When the opener's reply becomes a stream where the gateway does the handshake. */
+  readonly slowAt: number;
 }
 
 /** What an answer of the server means for the handshake. */
@@ -41,15 +43,17 @@ export type HandshakeAnswer =
 export class Handshake {
   readonly opener: ClientMessage;
   readonly dueAt: number;
+  readonly slowAt: number;
   /** Whether the gateway does it in the client's place. */
   readonly implicit: boolean;
   readonly #implicitVersion: string | undefined;
   readonly #id: RequestId | undefined;
   #garbageLines = 0;
 
-  constructor({ opener, implicitVersion, dueAt }: HandshakeOptions) {
+  constructor({ opener, implicitVersion, dueAt, slowAt }: HandshakeOptions) {
     this.opener = opener;
     this.dueAt = dueAt;
+    this.slowAt = slowAt;
     this.implicit = implicitVersion !== undefined;
     this.#implicitVersion = implicitVersion;
     if (this.implicit) this.#id = OWN_ID;
@@ -68,6 +72,11 @@ export class Handshake {
   /** What the gateway sends when its own `initialize` was answered. */
   get ownConfirmation(): string {
     return encodeNotification("notifications/initialized");
+  }
+
+  /** The client has waited for long enough to get its stream. */
+  onTime(now: number): void {
+    if (this.implicit && now >= this.slowAt) this.opener.reply.stream();
   }
 
   /** Reads an answer of the server. */

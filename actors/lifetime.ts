@@ -36,6 +36,11 @@ export class Lifetime {
     return lastUsed + (shorter ? Math.min(idleTtlMs, implicitTtlMs) : idleTtlMs);
   }
 
+  /** Whether the client of an implicit session has yet to use its id. */
+  get unclaimed(): boolean {
+    return this.#unclaimed;
+  }
+
   /** The reason with which it ends once its deadline has passed. */
   get expiryReason(): EndReason {
     return this.#unclaimed ? "implicit" : "idle";

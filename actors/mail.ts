@@ -30,5 +30,6 @@ export type Signal =
   | { readonly tag: "message"; readonly message: Message }
   | { readonly tag: "garbage"; readonly excerpt: string }
   | { readonly tag: "exit"; readonly exit: BackendExit }
+  | { readonly tag: "full" | "room" }
   | { readonly tag: "wake" }
   | { readonly tag: "end"; readonly reason: EndReason };

@@ -24,10 +24,9 @@ export interface Question {
 /** The questions of one session. */
 export class Questions {
   readonly #byId = new Map<RequestId, Question>();
-  /** How many of them were delivered, and how many of those count as in flight. */
-  #delivered = 0;
+  /** How many of them count as in flight. */
   #counting = 0;
-  /** Total time with at least one question at the client, up to `#waitingSince`. */
+  /** Total time with at least one that counts, up to `#waitingSince`. */
   #waitedMs = 0;
   #waitingSince = 0;
   /** True from a question that timed out at the client until the client is heard again. */
@@ -65,11 +64,9 @@ export class Questions {
     if (question === undefined || question.stream !== undefined) return;
     question.stream = stream;
     question.since = now;
-    if (this.#delivered++ === 0) this.#waitingSince = now;
-    if (!this.#clientSilent) {
-      question.counts = true;
-      this.#counting++;
-    }
+    if (this.#clientSilent) return;
+    question.counts = true;
+    if (this.#counting++ === 0) this.#waitingSince = now;
   }
 
   /** Forgets a question that was answered, cancelled or given up; false when there is none by that id. */
@@ -77,8 +74,7 @@ export class Questions {
     const question = this.#byId.get(id);
     if (question === undefined) return false;
     this.#byId.delete(id);
-    if (question.counts) this.#counting--;
-    if (question.stream !== undefined && --this.#delivered === 0) this.#waitedMs += now - this.#waitingSince;
+    if (question.counts && --this.#counting === 0) this.#waitedMs += now - this.#waitingSince;
     return true;
   }
 
@@ -92,15 +88,14 @@ export class Questions {
     this.#clientSilent = false;
   }
 
-  /** Total time during which at least one question was at the client: requests in flight do not age in it. */
+  /** Total time during which at least one that counts was at the client: requests in flight do not age in it. */
   waitedMs(now: number): number {
-    return this.#delivered > 0 ? this.#waitedMs + (now - this.#waitingSince) : this.#waitedMs;
+    return this.#counting > 0 ? this.#waitedMs + (now - this.#waitingSince) : this.#waitedMs;
   }
 
   /** Forgets everything. */
   clear(): void {
     this.#byId.clear();
-    this.#delivered = 0;
     this.#counting = 0;
   }
 }

@@ -15,11 +15,15 @@
  * | mail `message` | a route | the client POSTed a JSON-RPC message |
  * | mail `stream` | a route | the client opened its standalone stream |
  * | signal `message`, `garbage`, `exit` | the backend | what the server said, or its end |
+ * | signal `full`, `room` | a stream to the client | more waits for its reader than may; no longer |
  * | signal `wake` | the session's own timer | something may be due |
  * | signal `end` | supervisor, sweeper | end now, for this reason |
  *
  * The loop forwards and never awaits the server's answer, so a cancellation never queues behind the call that it
  * cancels.
+ *
+ * A client that does not read stops its own server: while any stream of the session is full the backend is paused.
+ * It goes on when the client has read, or when the stream was cut because it did not.
  *
  * ## Where a session expires
  *
@@ -48,6 +52,8 @@ import type { SessionOptions } from "./session_options.ts";
 const MAX_MAIL = 256;
 /** Bytes that the server has not read, from which on further messages are refused. */
 const MAX_BACKEND_QUEUE_BYTES = 8 * 1024 * 1024;
+/** Lines of a server that are no messages which are logged, per session. */
+const MAX_GARBAGE_LOGGED = 20;
 
 /** See the module's documentation. */
 export type SessionState = "starting" | "active" | "expired" | "ended";
@@ -74,6 +80,10 @@ export class Session {
   /** Set while the state is `starting`. */
   #handshake: Handshake | undefined;
   #draining = false;
+  /** Lines of the server that were no messages. */
+  #garbageLines = 0;
+  /** How many streams to the client are full. While there is one, the backend is paused. */
+  #fullStreams = 0;
   #protocolVersion: string | undefined;
   #endReason: EndReason | undefined;
   /** The fastest pace that an end was asked for with. */
@@ -101,6 +111,12 @@ export class Session {
       limits: options.limits,
       // False means that the backend is gone; its exit is on its way and fails what is in flight.
       send: (text) => void this.#backend?.send(text),
+      isBusy: () => this.#isBackendBusy(),
+      watch: {
+        full: () => this.#inbox.signal({ tag: "full" }),
+        room: () => this.#inbox.signal({ tag: "room" }),
+        cut: (loss) => this.#onCut(loss),
+      },
       now: options.clock.now(),
     });
   }
@@ -153,8 +169,10 @@ export class Session {
   /** Starts the backend and hands it the message that opens the session. Called once, by the supervisor. */
   start(opener: ClientMessage): void {
     const { openBackend, serverId, implicitVersion, limits } = this.#options;
-    const dueAt = this.#clock.now() + limits.startTimeoutMs;
-    const handshake = this.#handshake = new Handshake({ opener, implicitVersion, dueAt });
+    const now = this.#clock.now();
+    const dueAt = now + limits.startTimeoutMs;
+    const slowAt = now + limits.sseAfterMs;
+    const handshake = this.#handshake = new Handshake({ opener, implicitVersion, dueAt, slowAt });
     opener.reply.name(this.id);
     this.#backend = openBackend({ serverId, session: this.handle }, {
       message: (message) => this.#inbox.signal({ tag: "message", message }),
@@ -163,6 +181,7 @@ export class Session {
     });
     this.#alarm.at(dueAt);
     if (handshake.implicit) {
+      this.#alarm.at(slowAt);
       this.#inbox.hold();
       this.#backend.send(handshake.ownRequest);
     }
@@ -231,11 +250,13 @@ export class Session {
     this.#rearmAfter(now);
   }
 
+  #isBackendBusy(): boolean {
+    return this.#backend!.queuedBytes > MAX_BACKEND_QUEUE_BYTES;
+  }
+
   /** Why a message is not sent to the server. */
   #refusal(message: Message): Failure | undefined {
-    if (this.#backend!.queuedBytes > MAX_BACKEND_QUEUE_BYTES) {
-      return { code: "backendBusy", detail: this.#serverName };
-    }
+    if (this.#isBackendBusy()) return { code: "backendBusy", detail: this.#serverName };
     const { kind } = message;
     if (
       kind === "request" && message.method === "initialize" && message !== this.#handshake?.opener.message
@@ -253,6 +274,12 @@ export class Session {
         return this.#onGarbage(signal.excerpt);
       case "exit":
         return this.#onExit(signal.exit);
+      case "full":
+        if (++this.#fullStreams === 1) this.#backend?.pause();
+        return;
+      case "room":
+        if (--this.#fullStreams === 0) this.#backend?.resume();
+        return;
       case "wake":
         return this.#onWake();
       case "end":
@@ -305,15 +332,22 @@ export class Session {
   }
 
   #onGarbage(excerpt: string): void {
+    this.#garbageLines++;
+    if (this.#garbageLines <= MAX_GARBAGE_LOGGED) this.#logGarbage(excerpt);
+    const failed = this.#handshake?.onGarbage();
+    if (failed !== undefined) this.#finish("backend_start_failed", `${this.#serverName} ${failed}`);
+  }
+
+  #logGarbage(excerpt: string): void {
     log.warn("Session {handle}: server {serverId} wrote a line that is no JSON-RPC message: {excerpt}", {
       handle: this.handle,
       serverId: this.serverId,
       excerpt,
     });
-    const failed = this.#handshake?.onGarbage();
-    if (failed !== undefined) {
-      this.#finish("backend_start_failed", `${this.#serverName} ${failed}`);
-    }
+    if (this.#garbageLines < MAX_GARBAGE_LOGGED) return;
+    log.warn("Session {handle}: further lines that are no JSON-RPC messages are not logged", {
+      handle: this.handle,
+    });
   }
 
   #onExit(exit: BackendExit): void {
@@ -323,8 +357,18 @@ export class Session {
     else this.#finish(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
   }
 
+  /** May come after the end, from a stream that still had something to deliver. */
+  #onCut({ bytes, stalledMs }: { bytes: number; stalledMs: number }): void {
+    log.warn("Session {handle}: cut a stream, nothing was read for {stalledMs} ms and {bytes} bytes waited", {
+      handle: this.handle,
+      stalledMs: Math.round(stalledMs),
+      bytes,
+    });
+  }
+
   #onWake(): void {
     const now = this.#clock.now();
+    this.#handshake?.onTime(now);
     if (this.#handshake !== undefined && now >= this.#handshake.dueAt) {
       const { startTimeoutMs } = this.#options.limits;
       const detail = `${this.#serverName} did not answer initialize within ${startTimeoutMs} ms`;
@@ -364,6 +408,8 @@ export class Session {
     this.#state = "expired";
     this.#alarm.off();
     this.#conversation.close({ code: "sessionNotFound" });
+    // Nobody will come for it, and sweeps follow the longer TTL.
+    if (this.#lifetime.unclaimed) void this.end(this.expiryReason);
   }
 
   /** Gives back everything; each step is taken even where one before it failed. */

@@ -161,8 +161,8 @@ export class Supervisor {
       implicitVersion,
       onEnded: () => this.#inbox.signal({ tag: "ended", session }),
     });
-    this.#sessions.set(id, session);
     session.start(opener);
+    this.#sessions.set(id, session);
   }
 
   #onSignal(signal: Signal): void {

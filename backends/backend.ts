@@ -13,6 +13,8 @@
  * - After `exit`, and from `close()` on, `send()` does nothing and answers false.
  * - `close()` is idempotent: all calls resolve together, when no process of this backend is left, and a later
  *   call may only make it faster (the shorter of two paces holds). It never rejects.
+ * - `pause()` keeps further messages from coming; those of what was read already may still come. It keeps nothing
+ *   else: a paused backend takes messages, reports its exit in time and can be closed. Both are idempotent.
  * - A backend of which `exit` was reported still wants `close()`: that is what ends what the process left behind.
  *
  * @module
@@ -67,6 +69,10 @@ export interface Backend {
    * @returns False when the backend is closing or gone and the message was not taken.
    */
   send(text: string): boolean;
+  /** Stops reading from the server, which then waits as soon as the pipe between is full. */
+  pause(): void;
+  /** Goes on reading. */
+  resume(): void;
   /** Ends the process and all that it started. See the contract above. */
   close(pace?: ClosePace): Promise<void>;
 }

@@ -36,6 +36,8 @@ function reasonOf(code: string, command: string, cwd: string): string {
   if (code === "ENOENT") return `no such command "${command}"`;
   if (code === "ENOTDIR") return `not a folder: "${cwd}"`;
   if (code === "EACCES" || code === "EPERM") return `permission denied: "${command}"`;
+  if (code === "EMFILE" || code === "ENFILE") return "the gateway has no file descriptors left";
+  if (code === "EAGAIN" || code === "ENOMEM") return "the system has no processes or memory left";
   return `${code}: "${command}"`;
 }
 

@@ -11,6 +11,7 @@
  *   was written at the very end still comes first;
  * - only one of the two happens, because a grandchild holds the pipe or the child closed it: `exit` is reported
  *   {@link LINGER_MS} later, as no more will come of it;
+ * - while it is paused it exits: what the pipe still held is read, and no more than {@link MAX_LATE_BYTES};
  * - it breaks the bound of a line: `exit` is reported at once;
  * - it never started: `exit` is reported in a later turn.
  *
@@ -18,6 +19,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import type { EventEmitter } from "node:events";
 import type { Cancel, Clock } from "../clock.ts";
 import type { StdioServer } from "../config/types.ts";
 import { logger } from "../log.ts";
@@ -40,6 +42,8 @@ import { StderrLog } from "./stderr_log.ts";
 
 /** How long the rest of an exit may take: the end of stdout after the process, or the process after a stream. */
 const LINGER_MS = 1_000;
+/** A pipe holds at most this, so what comes beyond was written by somebody who outlives the process. */
+const MAX_LATE_BYTES = 1024 * 1024;
 /** How long the last words on stderr may take once no process is left. */
 const LAST_WORDS_MS = 250;
 /** Of what is no message, so much is shown. */
@@ -73,6 +77,9 @@ class StdioBackend implements Backend {
   /** How the process ended; undefined while it runs. */
   #ended: string | undefined;
   #stdoutEnded = false;
+  #paused = false;
+  /** Bytes that came after the exit of a paused process. */
+  #lateBytes = 0;
   #closing: Promise<void> | undefined;
   /** Set while one half of an exit waits for the other. */
   #cancelLinger: Cancel | undefined;
@@ -108,7 +115,19 @@ class StdioBackend implements Backend {
     return true;
   }
 
+  pause(): void {
+    this.#paused = true;
+    this.#child?.stdout.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#child?.stdout.resume();
+  }
+
   close(pace: ClosePace = CLOSE_PACE): Promise<void> {
+    // A server that hangs in a write would not see the end of its input.
+    if (this.#paused) this.resume();
     const familyEnded = this.#family?.end(pace);
     return this.#closing ??= this.#close(familyEnded);
   }
@@ -127,7 +146,9 @@ class StdioBackend implements Backend {
         if (child.pid === undefined) onError(error);
       });
       // Each write to a child that is gone ends here; that it is gone is learned elsewhere.
-      for (const stream of [child.stdin, child.stdout, child.stderr]) stream.on("error", () => {});
+      // Out of descriptors it has no streams either; the reason comes as an event.
+      const streams: (EventEmitter | null)[] = [child.stdin, child.stdout, child.stderr];
+      for (const stream of streams) stream?.on("error", () => {});
       this.#child = child;
       if (child.pid !== undefined) this.#attend(child, child.pid, marker);
     } catch (error) {
@@ -153,9 +174,11 @@ class StdioBackend implements Backend {
     child.on("exit", (code, signal) => {
       this.#ended = exitDetail(code, signal);
       this.#family?.childExited();
+      // What it said before counts, and is little. The state stays paused, for the sake of what follows it.
+      if (this.#paused) child.stdout.resume();
       this.#settle(this.#ended);
     });
-    child.stdout.on("data", (chunk: Uint8Array) => this.#lines.push(chunk));
+    child.stdout.on("data", (chunk: Uint8Array) => this.#onOutput(chunk));
     child.stdout.on("close", () => {
       this.#lines.end();
       this.#stdoutEnded = true;
@@ -178,6 +201,14 @@ class StdioBackend implements Backend {
       if (this.#ended === undefined && this.#closing !== undefined) return;
       this.#report({ cause: "exit", detail: this.#ended ?? detail });
     });
+  }
+
+  #onOutput(chunk: Uint8Array): void {
+    if (this.#paused && this.#ended !== undefined) {
+      this.#lateBytes += chunk.byteLength;
+      if (this.#lateBytes > MAX_LATE_BYTES) return this.#report({ cause: "exit", detail: this.#ended });
+    }
+    this.#lines.push(chunk);
   }
 
   #onLine(text: string): void {

@@ -69,6 +69,7 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
     session: {
       idleTtlMs: session?.idleTtlMs,
       requestTimeoutMs: session?.requestTimeoutMs,
+      maxBodyBytes: session?.maxBodyBytes,
       cleanup: session?.cleanup ?? true,
     },
   };

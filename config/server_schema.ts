@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { expand, type Expansion, type Lookup } from "./expand.ts";
-import { allowedMs, isWithin, MAX_MS } from "./settings_table.ts";
+import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_MS } from "./settings_table.ts";
 
 /** What a server's name may be: it stands in URLs, logs and metrics. */
 export const SERVER_ID = /^(?!\.\.?$)[A-Za-z0-9._-]{1,64}$/;
@@ -78,6 +78,7 @@ export function entrySchema(lookup: Lookup | undefined) {
     session: z.object({
       idleTtlMs: ms(0).optional(),
       requestTimeoutMs: ms(1).optional(),
+      maxBodyBytes: bytes(1).optional(),
       cleanup: flag().optional(),
     }, { error: `an object, such as {"idleTtlMs": 600000}` }).optional(),
   }, { error: `an object, such as {"command": "npx", "args": ["-y", "package"]}` });
@@ -90,6 +91,11 @@ export const SESSION_KEYS = Object.keys(entrySchema(undefined).shape.session.unw
 function ms(min: number) {
   const error = allowedMs(min);
   return z.number({ error }).refine((value) => isWithin(value, min, MAX_MS), error);
+}
+
+function bytes(min: number) {
+  const error = allowedBytes(min);
+  return z.number({ error }).refine((value) => isWithin(value, min, MAX_BYTES), error);
 }
 
 function flag() {

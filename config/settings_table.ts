@@ -37,6 +37,11 @@ const MAX_SSE_AFTER_MS = 300_000;
 /** In ms. A shutdown that takes longer than an hour is a shutdown that failed. */
 const MAX_DRAIN_MS = 60 * 60 * 1000;
 
+/** In bytes. With less, every other message would stop its server. */
+const MIN_STREAM_BUFFER_BYTES = 64 * 1024;
+/** In bytes. A text that is much longer than this is more than the runtime can hold. */
+export const MAX_BYTES = 256 * 1024 * 1024;
+
 /** In the order in which `--help` lists them. */
 export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSettings[Key]> } = {
   host: {
@@ -135,6 +140,30 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: "5000",
     help: "How long a shutdown waits for requests in flight",
   },
+  maxStreamBufferBytes: {
+    ...bytes(MIN_STREAM_BUFFER_BYTES),
+    variable: "MAX_STREAM_BUFFER_BYTES",
+    fallback: "4194304",
+    help: "What may wait for a client that does not read, in bytes for each stream",
+  },
+  streamStallMs: {
+    ...milliseconds(1),
+    variable: "STREAM_STALL_MS",
+    fallback: "30000",
+    help: "How long a client with more than that waiting may read nothing before its stream is cut",
+  },
+  maxBodyBytes: {
+    ...bytes(1),
+    variable: "MAX_BODY_BYTES",
+    fallback: "4194304",
+    help: "The longest body of a request, in bytes",
+  },
+  bodyTimeoutMs: {
+    ...milliseconds(1),
+    variable: "BODY_TIMEOUT_MS",
+    fallback: "30000",
+    help: "How long the body of a request may take to come",
+  },
   accessToken: {
     ...checked("TOKEN", "visible ASCII characters", isToken),
     variable: "ACCESS_TOKEN",
@@ -214,6 +243,11 @@ export function allowedMs(min: number, max = MAX_MS): string {
   return `whole milliseconds from ${min} to ${max}`;
 }
 
+/** What is allowed where bytes are. Shared with the servers file. */
+export function allowedBytes(min: number): string {
+  return `whole bytes from ${min} to ${MAX_BYTES}`;
+}
+
 function whole(placeholder: string, what: string, min: number, max: number) {
   const isAllowed = (text: string) => /^(?:0|[1-9]\d*)$/.test(text) && isWithin(Number(text), min, max);
   const schema = z.string().refine(isAllowed, `${what} from ${min} to ${max}`).transform(Number);
@@ -222,6 +256,10 @@ function whole(placeholder: string, what: string, min: number, max: number) {
 
 function milliseconds(min: number, max = MAX_MS) {
   return { ...whole("MS", "whole milliseconds", min, max), unit: "ms" as const };
+}
+
+function bytes(min: number) {
+  return whole("BYTES", "whole bytes", min, MAX_BYTES);
 }
 
 function truth() {

@@ -31,6 +31,14 @@ export interface Settings {
   readonly sseAfterMs: number;
   readonly implicitTtlMs: number;
   readonly drainMs: number;
+  /** Bytes that may wait for one reader of a stream. */
+  readonly maxStreamBufferBytes: number;
+  /** How long the reader of a stream that is over that may read nothing, in ms. */
+  readonly streamStallMs: number;
+  /** The longest body that is taken, in bytes. */
+  readonly maxBodyBytes: number;
+  /** How long a body may take to come, in ms. */
+  readonly bodyTimeoutMs: number;
   /** The token of the principal `default`. A secret. */
   readonly accessToken: string | undefined;
   /** File with the tokens of many principals. */
@@ -70,6 +78,8 @@ export interface SessionOptions {
   readonly idleTtlMs: number | undefined;
   /** How long one request may take, in ms. */
   readonly requestTimeoutMs: number | undefined;
+  /** The longest body that is taken for this server, in bytes. */
+  readonly maxBodyBytes: number | undefined;
   /** False: sessions of this server never expire. */
   readonly cleanup: boolean;
 }

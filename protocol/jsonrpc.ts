@@ -6,9 +6,8 @@
  *
  * @module
  */
-import { parseTree } from "jsonc-parser";
 
-/** MCP allows strings and integers; `1` and `"1"` are different ids. */
+/** MCP allows strings and integers (here: up to 2^53 − 1); `1` and `"1"` are different ids. */
 export type RequestId = string | number;
 
 /** The JSON object under `params`, or nothing. */
@@ -86,9 +85,40 @@ export function parseMessage(text: string): Message | Malformed {
  * @returns Its messages in order, each with its own text as it stands in the array.
  */
 export function parseBatch(text: string): (Message | Malformed)[] {
-  // The tree has the place of each element: encoding them anew could change their numbers.
-  const elements = parseTree(text)?.children ?? [];
-  return elements.map(({ offset, length }) => parseMessage(text.slice(offset, offset + length)));
+  return elementsOf(text).map(parseMessage);
+}
+
+/**
+ * The texts of an array's elements, as they stand: encoding them anew could change their numbers.
+ *
+ * @param array Valid JSON, an array. Nothing here recurses, however deep it is.
+ */
+function elementsOf(array: string): string[] {
+  const elements: string[] = [];
+  let depth = 0;
+  let start = 0;
+  for (let at = 0; at < array.length; at++) {
+    switch (array[at]) {
+      case '"':
+        for (at++; array[at] !== '"'; at++) if (array[at] === "\\") at++;
+        break;
+      case "[":
+      case "{":
+        if (depth++ === 0) start = at + 1;
+        break;
+      case "]":
+      case "}":
+        if (--depth === 0) elements.push(array.slice(start, at));
+        break;
+      case ",":
+        if (depth === 1) {
+          elements.push(array.slice(start, at));
+          start = at + 1;
+        }
+    }
+  }
+  // `[]` has none, and looks as if it had an empty one.
+  return elements.length === 1 && elements[0]!.trim() === "" ? [] : elements;
 }
 
 /** The token under which progress of a request is reported, if its sender asked for it. */
@@ -180,8 +210,9 @@ function malformed(problem: Malformed["problem"], detail: string, id: RequestId 
   return { kind: "malformed", problem, detail, id };
 }
 
+/** Beyond the safe integers two ids could look the same. */
 function isRequestId(value: unknown): value is RequestId {
-  return typeof value === "string" || Number.isInteger(value);
+  return typeof value === "string" || Number.isSafeInteger(value);
 }
 
 /** A JSON object as such; undefined for everything else, arrays too. */

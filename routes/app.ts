@@ -85,6 +85,11 @@ function routes(options: McpRouteOptions): Hono<Env> {
     return mcp({ request: c.req.raw, serverId, principal });
   });
   app.get(HEALTH, () => health());
+  app.all(HEALTH, (c) => {
+    const response = problem({ code: "methodNotAllowed", detail: c.req.method });
+    response.headers.set("allow", "GET, HEAD");
+    return response;
+  });
   app.notFound((c) => problem({ code: "notFound", detail: c.req.path }));
   app.onError((error, c) => {
     const failure = reportFault(log, `${c.req.method} ${c.req.path}`, error);

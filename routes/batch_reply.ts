@@ -4,27 +4,30 @@
  *
  * @module
  */
-import type { Reply } from "../actors/client.ts";
-import type { Clock } from "../clock.ts";
+import type { Reply, StreamWatch } from "../actors/client.ts";
 import { type Failure, rpcErrorText } from "../errors.ts";
 import type { RequestId } from "../protocol/jsonrpc.ts";
-import { JSON_HEADERS, SSE_HEADERS } from "./http_reply.ts";
+import { JSON_HEADERS, jsonResponse, SSE_HEADERS } from "./http_reply.ts";
+import type { StreamPolicy } from "./outflow.ts";
 import { SseStream } from "./sse_stream.ts";
 
 /** Gathers the replies to the messages of one batch. */
 export class BatchReply {
   readonly response: Promise<Response>;
   readonly #resolve: (response: Response) => void;
-  readonly #clock: Clock;
+  readonly #policy: StreamPolicy;
   /** Answers that wait for the others, as long as there is no stream. */
   #answers: string[] = [];
+  #answerChars = 0;
   /** Parts that are not complete. */
   #left: number;
   #stream: SseStream | undefined;
+  /** The same for each part: a batch belongs to one session. */
+  #watch: StreamWatch | undefined;
 
   /** @param size How many messages the batch has; at least 1. */
-  constructor(clock: Clock, size: number) {
-    this.#clock = clock;
+  constructor(policy: StreamPolicy, size: number) {
+    this.#policy = policy;
     this.#left = size;
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.response = promise;
@@ -50,6 +53,10 @@ export class BatchReply {
       },
       // A batch never opens a session.
       name: () => {},
+      watch: (watch) => {
+        this.#watch = watch;
+        this.#stream?.watch(watch);
+      },
       accept: () => finish(undefined),
       stream: () => {
         if (!complete) this.#startStream();
@@ -65,6 +72,9 @@ export class BatchReply {
 
   #partDone(text: string | undefined): void {
     if (text !== undefined) {
+      this.#answerChars += text.length;
+      // More than may wait for a reader is not gathered either.
+      if (this.#stream === undefined && this.#answerChars > this.#policy.maxBufferBytes) this.#startStream();
       if (this.#stream === undefined) this.#answers.push(text);
       else this.#stream.send(text);
     }
@@ -73,14 +83,18 @@ export class BatchReply {
     this.#resolve(
       this.#answers.length === 0
         ? new Response(null, { status: 202 })
-        : new Response(`[${this.#answers.join(",")}]`, { headers: JSON_HEADERS }),
+        : jsonResponse(`[${this.#answers.join(",")}]`, JSON_HEADERS, {
+          policy: this.#policy,
+          watch: this.#watch,
+        }),
     );
   }
 
   /** Turns the reply into a stream, which begins with the answers that waited. */
   #startStream(): SseStream {
     if (this.#stream !== undefined) return this.#stream;
-    const stream = this.#stream = new SseStream(this.#clock);
+    const stream = this.#stream = new SseStream(this.#policy);
+    if (this.#watch !== undefined) stream.watch(this.#watch);
     for (const answer of this.#answers) stream.send(answer);
     this.#answers = [];
     this.#resolve(new Response(stream.body, { headers: SSE_HEADERS }));

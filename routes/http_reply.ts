@@ -3,11 +3,12 @@
  *
  * @module
  */
-import type { Reply } from "../actors/client.ts";
-import type { Clock } from "../clock.ts";
+import { Buffer } from "node:buffer";
+import type { Reply, StreamWatch } from "../actors/client.ts";
 import { entryOf, type Failure, rpcErrorText } from "../errors.ts";
 import type { RequestId } from "../protocol/jsonrpc.ts";
 import { SESSION_HEADER } from "../protocol/revisions.ts";
+import { Outflow, type StreamPolicy } from "./outflow.ts";
 import { SseStream } from "./sse_stream.ts";
 
 /** Headers of every JSON answer. */
@@ -24,17 +25,18 @@ export const SSE_HEADERS = {
 export class HttpReply implements Reply {
   readonly response: Promise<Response>;
   readonly #resolve: (response: Response) => void;
-  readonly #clock: Clock;
+  readonly #policy: StreamPolicy;
   /** The id under which a failure is reported; null where the message has none. */
   readonly #id: RequestId | null;
   #sessionId: string | undefined;
+  #watch: StreamWatch | undefined;
   /** Set once the reply is a stream. */
   #stream: SseStream | undefined;
   /** True once `accept`, `answer` or `fail` was called, or the stream was closed. */
   #complete = false;
 
-  constructor(clock: Clock, id: RequestId | null) {
-    this.#clock = clock;
+  constructor(policy: StreamPolicy, id: RequestId | null) {
+    this.#policy = policy;
     this.#id = id;
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.response = promise;
@@ -49,6 +51,11 @@ export class HttpReply implements Reply {
     this.#sessionId = sessionId;
   }
 
+  watch(watch: StreamWatch): void {
+    this.#watch = watch;
+    this.#stream?.watch(watch);
+  }
+
   accept(): void {
     if (!this.#settle()) return;
     this.#resolve(new Response(null, { status: 202, headers: this.#named({}) }));
@@ -56,7 +63,8 @@ export class HttpReply implements Reply {
 
   stream(): void {
     if (this.#complete || this.#stream !== undefined) return;
-    this.#stream = new SseStream(this.#clock);
+    this.#stream = new SseStream(this.#policy);
+    if (this.#watch !== undefined) this.#stream.watch(this.#watch);
     this.#resolve(new Response(this.#stream.body, { headers: this.#named(SSE_HEADERS) }));
   }
 
@@ -69,7 +77,9 @@ export class HttpReply implements Reply {
   answer(text: string): void {
     if (!this.#settle()) return;
     if (this.#stream === undefined) {
-      this.#resolve(new Response(text, { headers: this.#named(JSON_HEADERS) }));
+      this.#resolve(
+        jsonResponse(text, this.#named(JSON_HEADERS), { policy: this.#policy, watch: this.#watch }),
+      );
     } else {
       this.#stream.send(text);
       this.#stream.close();
@@ -95,6 +105,26 @@ export class HttpReply implements Reply {
   #named(headers: Record<string, string>): Record<string, string> {
     return this.#sessionId === undefined ? headers : { ...headers, [SESSION_HEADER]: this.#sessionId };
   }
+}
+
+/**
+ * A JSON text as a response. The HTTP server holds a body of one piece until the last byte was read, however long
+ * that takes; one that is larger than what may wait for a reader therefore goes out bit by bit.
+ */
+export function jsonResponse(
+  text: string,
+  headers: Record<string, string>,
+  { policy, watch }: { policy: StreamPolicy; watch: StreamWatch | undefined },
+): Response {
+  // No text has more bytes than three for each of its units.
+  if (text.length * 3 <= policy.maxBufferBytes) return new Response(text, { headers });
+  const length = Buffer.byteLength(text);
+  if (length <= policy.maxBufferBytes) return new Response(text, { headers });
+  const outflow = new Outflow(policy);
+  if (watch !== undefined) outflow.watch(watch);
+  outflow.write(text);
+  outflow.close();
+  return new Response(outflow.body, { headers: { ...headers, "content-length": String(length) } });
 }
 
 /** A failure as the response to a request that was refused before anything was sent. */

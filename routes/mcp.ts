@@ -21,12 +21,15 @@ import {
   VERSION_HEADER,
 } from "../protocol/revisions.ts";
 import { BatchReply } from "./batch_reply.ts";
-import { readBody } from "./body.ts";
+import { BODY_DEFAULTS, BodyReader } from "./body.ts";
 import { accepts, isJson } from "./headers.ts";
 import { HttpReply, rpcErrorResponse, SSE_HEADERS } from "./http_reply.ts";
+import { STREAM_DEFAULTS, type StreamPolicy } from "./outflow.ts";
 import { SseStream } from "./sse_stream.ts";
 
 const ALLOWED_METHODS = "GET, POST, DELETE";
+/** Messages of one batch. More could be too many for the inbox, and then part of them would be refused. */
+const MAX_BATCH = 100;
 
 /** What the route needs. */
 export interface McpRouteOptions {
@@ -34,7 +37,14 @@ export interface McpRouteOptions {
   readonly clock: Clock;
   /** Whether a request without a session id opens a session by itself. */
   readonly implicitSessions: boolean;
+  /** How much may wait for a reader, and how long; the defaults unless given. */
+  readonly streams?: StreamPolicy;
+  /** Reads bodies, within their bounds; the default ones unless given. */
+  readonly bodies?: BodyReader;
 }
+
+/** The same with the defaults filled in. */
+type Options = Required<McpRouteOptions>;
 
 /** One HTTP request to `/mcp/:serverId`, and on whose behalf it comes. */
 export interface McpRequest {
@@ -47,7 +57,13 @@ export interface McpRequest {
 export type McpRoute = (incoming: McpRequest) => Promise<Response>;
 
 /** Makes the route. */
-export function mcpRoute(options: McpRouteOptions): McpRoute {
+export function mcpRoute(given: McpRouteOptions): McpRoute {
+  const { clock } = given;
+  const options: Options = {
+    streams: { clock, ...STREAM_DEFAULTS, cuts: 0 },
+    bodies: new BodyReader({ clock, ...BODY_DEFAULTS }),
+    ...given,
+  };
   return async (incoming) => {
     const { request, serverId } = incoming;
     if (!options.supervisor.hasServer(serverId)) {
@@ -70,12 +86,12 @@ export function mcpRoute(options: McpRouteOptions): McpRoute {
 }
 
 /** The client sends one message, or a batch of them. */
-async function post(incoming: McpRequest, options: McpRouteOptions): Promise<Response> {
+async function post(incoming: McpRequest, options: Options): Promise<Response> {
   const { request, serverId, principal } = incoming;
   const { headers } = request;
   const refused = refusalOfPost(headers);
   if (refused !== undefined) return rpcErrorResponse(refused, null);
-  const text = await readBody(request);
+  const text = await options.bodies.read(request, serverId);
   if (typeof text !== "string") return rpcErrorResponse(text, null);
 
   const message = parseMessage(text);
@@ -85,11 +101,11 @@ async function post(incoming: McpRequest, options: McpRouteOptions): Promise<Res
     : options.supervisor.find(serverId, sessionId, principal);
   if (message.kind === "malformed") {
     return message.problem === "batch" && session?.protocolVersion === BATCH_VERSION
-      ? await postBatch(text, { headers, session, clock: options.clock })
+      ? await postBatch(text, { headers, session, streams: options.streams })
       : rpcErrorResponse(malformedFailure(message), message.id);
   }
 
-  const reply = new HttpReply(options.clock, message.kind === "request" ? message.id : null);
+  const reply = new HttpReply(options.streams, message.kind === "request" ? message.id : null);
   const modern = modernRefusal(headers, message);
   if (modern !== undefined) reply.fail(modern);
   else if (session !== undefined && !isStale(session, message)) {
@@ -114,7 +130,7 @@ async function post(incoming: McpRequest, options: McpRouteOptions): Promise<Res
 /** Each message of a batch is posted by itself; the answers go back together. */
 async function postBatch(
   text: string,
-  { headers, session, clock }: { headers: Headers; session: Session; clock: Clock },
+  { headers, session, streams }: { headers: Headers; session: Session; streams: StreamPolicy },
 ): Promise<Response> {
   const badVersion = versionRefusal(headers, session);
   if (badVersion !== undefined) return rpcErrorResponse(badVersion, null);
@@ -125,7 +141,11 @@ async function postBatch(
   if (session.expired || session.state === "ended") {
     return rpcErrorResponse({ code: "sessionNotFound" }, null);
   }
-  const batch = new BatchReply(clock, messages.length);
+  if (messages.length > MAX_BATCH) {
+    const detail = `the batch has ${messages.length} messages, at most ${MAX_BATCH} are taken`;
+    return rpcErrorResponse({ code: "badMessage", detail }, null);
+  }
+  const batch = new BatchReply(streams, messages.length);
   for (const message of messages) {
     const reply = batch.part(message.kind === "request" || message.kind === "malformed" ? message.id : null);
     if (message.kind === "malformed") reply.fail(malformedFailure(message));
@@ -135,14 +155,14 @@ async function postBatch(
 }
 
 /** The client opens its standalone stream. */
-async function get(incoming: McpRequest, options: McpRouteOptions): Promise<Response> {
+async function get(incoming: McpRequest, options: Options): Promise<Response> {
   const { request } = incoming;
   if (!accepts(request.headers.get("accept"), "text/event-stream")) {
     return rpcErrorResponse({ code: "notAcceptable", detail: "Accept must include text/event-stream" }, null);
   }
   const found = named(incoming, options);
   if ("code" in found) return rpcErrorResponse(found, null);
-  const stream = new SseStream(options.clock);
+  const stream = new SseStream(options.streams);
   const { promise, resolve } = Promise.withResolvers<Response>();
   found.post({
     tag: "stream",
@@ -159,7 +179,7 @@ async function get(incoming: McpRequest, options: McpRouteOptions): Promise<Resp
 }
 
 /** The client ends its session. It is gone at once; its server is given the time to leave in good order. */
-function remove(incoming: McpRequest, options: McpRouteOptions): Response {
+function remove(incoming: McpRequest, options: Options): Response {
   const found = named(incoming, options);
   if ("code" in found) return rpcErrorResponse(found, null);
   if (found.expired || found.state === "ended") return rpcErrorResponse({ code: "sessionNotFound" }, null);
@@ -175,7 +195,7 @@ function sessionIdOf(headers: Headers): string | undefined {
 /** The session that a GET or DELETE names. */
 function named(
   { request, serverId, principal }: McpRequest,
-  { supervisor }: McpRouteOptions,
+  { supervisor }: Options,
 ): Session | Failure {
   const modern = modernRefusal(request.headers, undefined);
   if (modern !== undefined) return modern;
@@ -198,7 +218,7 @@ function openingOf(
   { headers, sessionId, options }: {
     headers: Headers;
     sessionId: string | undefined;
-    options: McpRouteOptions;
+    options: Options;
   },
 ): { implicitVersion: string | undefined } | Failure {
   if (message.kind === "request" && message.method === "initialize") return { implicitVersion: undefined };

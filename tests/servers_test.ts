@@ -1,11 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import { ProcessTable } from "../backends/process_table.ts";
 import { loadConfig, type ServerConfig, type Settings } from "../config/mod.ts";
-import { intervalFor, supervisedServers, sweepIntervalMs } from "../servers.ts";
+import { intervalFor, maxBodyBytesOf, supervisedServers, sweepIntervalMs } from "../servers.ts";
 import { FakeClock } from "./fakes/fake_clock.ts";
 
 const STDIO = { type: "stdio", command: "true", args: [], env: {}, cwd: "/" } as const;
-const NOTHING_SET = { idleTtlMs: undefined, requestTimeoutMs: undefined, cleanup: true };
+const NOTHING_SET = {
+  idleTtlMs: undefined,
+  requestTimeoutMs: undefined,
+  maxBodyBytes: undefined,
+  cleanup: true,
+};
 
 function settings(env: Record<string, string> = {}): Settings {
   const config = loadConfig({ args: [], env, cwd: "/nowhere" });
@@ -51,6 +56,15 @@ Deno.test("A server's request time-out comes before the gateway's", () => {
     REQUEST_TIMEOUT_MS: "9",
   });
   assertEquals([own?.limits.requestTimeoutMs, general?.limits.requestTimeoutMs], [5, 9]);
+});
+
+Deno.test("A server's own bound of bodies comes before the gateway's, which also holds for servers unknown", () => {
+  const own = { id: "own", transport: STDIO, disabled: false, session: { ...NOTHING_SET, maxBodyBytes: 5 } };
+  const maxBytes = maxBodyBytesOf({
+    settings: settings({ MAX_BODY_BYTES: "9" }),
+    servers: [own, { ...own, id: "general", session: NOTHING_SET }],
+  });
+  assertEquals(["own", "general", "__proto__"].map(maxBytes), [5, 9, 9]);
 });
 
 Deno.test("Disabled servers are not served; remote ones are, with the reason why they cannot be opened", () => {

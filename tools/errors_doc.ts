@@ -31,4 +31,7 @@ export function errorsPage(): string {
   ].join("\n");
 }
 
-if (import.meta.main) await Deno.writeTextFile(ERRORS_PAGE, errorsPage());
+if (import.meta.main) {
+  await Deno.writeTextFile(ERRORS_PAGE, errorsPage());
+  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", ERRORS_PAGE.pathname] }).spawn().status;
+}

@@ -317,3 +317,42 @@ Deno.test("A client that hangs up does not cancel, and its answer is dropped in 
   assertEquals(session.inFlight, 0);
   assertEquals(backend.methods.at(-1), "tools/call");
 });
+
+Deno.test("A server that asks without end does not keep a request from its time-out", async () => {
+  const harness = new Harness({
+    limits: { requestTimeoutMs: 3_000, clientReplyTimeoutMs: 2_000, idleTtlMs: 3_000 },
+  });
+  const { session, backend } = await harness.open();
+  const call = await post(session, request("tools/call", { id: 5 }));
+  for (let n = 0; n < 30; n++) {
+    backend.says({ id: `q${n}`, method: "roots/list" });
+    await harness.clock.advance(700);
+  }
+  assertEquals(call.failed, "requestTimeout");
+  assertEquals(session.state, "expired");
+});
+
+// [requests of the server, how many reach the client].
+for (const [asked, reached] of [[255, 255], [256, 256], [257, 256], [1_000, 256]] as const) {
+  Deno.test(`Of ${asked} requests of a server that wait for the client ${reached} reach it`, async () => {
+    const harness = new Harness();
+    const { session, backend } = await harness.open();
+    const { stream } = await openStream(session);
+    for (let n = 0; n < asked; n++) backend.says({ id: n, method: "roots/list" });
+    await settle();
+    assertEquals(stream.sent.length, reached);
+    const refused = backend.received.filter((message) =>
+      message.kind === "response" && message.error !== undefined
+    );
+    assertEquals(refused.length, asked - reached);
+  });
+}
+
+Deno.test("A server that asks without end and does not read gets no further errors", async () => {
+  const harness = new Harness();
+  const { backend } = await harness.open();
+  backend.queuedBytes = 2 ** 30;
+  for (let n = 0; n < 1_000; n++) backend.says({ id: n, method: "roots/list" });
+  await settle();
+  assertEquals(backend.received.filter((message) => message.kind === "response").length, 0);
+});

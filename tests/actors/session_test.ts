@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import { settle } from "../fakes/fake_clock.ts";
+import { LogCapture } from "../fakes/log_capture.ts";
 import { Harness, LIMITS, message, openStream, post, request, SERVER } from "../fakes/harness.ts";
 import { messageOf } from "../../errors.ts";
 
@@ -152,8 +153,8 @@ Deno.test("Implicit session whose id never comes back ends after its own TTL, wi
   await harness.clock.advance(LIMITS.implicitTtlMs - 1);
   assertFalse(session.expired);
   await harness.clock.advance(1);
-  assert(session.expired);
-  assertEquals(session.expiryReason, "implicit");
+  assertEquals([session.state, session.endReason], ["ended", "implicit"]);
+  assertEquals(harness.supervisor.size, 0, "it does not wait for the sweeper");
 });
 
 Deno.test("Implicit session whose id came back has the ordinary TTL", async () => {
@@ -379,4 +380,27 @@ Deno.test("A message that is refused is a use of the session all the same", asyn
   assertEquals((await post(session, request("initialize"))).failed, "alreadyInitialized");
   await harness.clock.advance(TTL - 1);
   assertFalse(session.expired);
+});
+
+Deno.test("An implicit session whose server starts slowly gets its stream in time all the same", async () => {
+  const harness = new Harness({ autoInitialize: false });
+  const reply = harness.opening(request("tools/list", { id: 3 }), "2025-03-26");
+  await harness.clock.advance(LIMITS.sseAfterMs - 1);
+  assertFalse(reply.streaming);
+  await harness.clock.advance(1);
+  assert(reply.streaming);
+  harness.backend.answer("sojourn:initialize", { protocolVersion: "2025-03-26" });
+  await settle();
+  harness.backend.answer(3, { tools: [] });
+  await settle();
+  assertEquals(reply.answered?.id, 3);
+});
+
+Deno.test("Garbage on stdout is logged a few times and not for ever", async () => {
+  const harness = new Harness();
+  const { backend } = await harness.open();
+  await using log = await LogCapture.start();
+  for (let i = 0; i < 1_000; i++) backend.events.garbage("x");
+  await settle();
+  assertEquals(log.records.length, 21);
 });

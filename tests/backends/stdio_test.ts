@@ -54,6 +54,14 @@ Deno.test("A batch of a server is taken apart", async () => {
   assertEquals(child.order, ["message", "message"]);
 });
 
+Deno.test("A line of brackets as deep as may be is garbage, and no more than that", async () => {
+  const brackets = (char: string) => `head -c 100000 /dev/zero | tr '\\0' '${char}'`;
+  const script = `${brackets("[")}; ${brackets("]")}; printf '\n{"jsonrpc":"2.0","method":"a"}\n'; cat`;
+  await using child = new OpenChild(program("sh", "-c", script));
+  await eventually(() => child.order.length === 2, "the line and the message");
+  assertEquals(child.order, ["garbage", "message"]);
+});
+
 Deno.test("A server that prints garbage is told apart", async () => {
   await using child = new OpenChild(fixture("garbage"));
   await eventually(() => child.garbages.length === 3, "the garbage");

@@ -24,7 +24,12 @@ function only(entry: unknown, env = {}): ServerConfig {
   return servers[0]!;
 }
 
-const NO_SESSION = { idleTtlMs: undefined, requestTimeoutMs: undefined, cleanup: true };
+const NO_SESSION = {
+  idleTtlMs: undefined,
+  requestTimeoutMs: undefined,
+  maxBodyBytes: undefined,
+  cleanup: true,
+};
 
 Deno.test("A command and nothing else is a stdio server in the folder of the file", () => {
   assertEquals(only({ command: "deno" }), {
@@ -44,7 +49,7 @@ Deno.test("Every key of a stdio server is read", () => {
     cwd: "data/x",
     disabled: false,
     description: { any: "thing" },
-    session: { idleTtlMs: 0, requestTimeoutMs: 1, cleanup: false },
+    session: { idleTtlMs: 0, requestTimeoutMs: 1, maxBodyBytes: 1, cleanup: false },
   };
   assertEquals(only(entry), {
     id: "files",
@@ -56,7 +61,7 @@ Deno.test("Every key of a stdio server is read", () => {
       cwd: "/etc/sojourn/data/x",
     },
     disabled: false,
-    session: { idleTtlMs: 0, requestTimeoutMs: 1, cleanup: false },
+    session: { idleTtlMs: 0, requestTimeoutMs: 1, maxBodyBytes: 1, cleanup: false },
   });
   assertEquals(only({ command: "x", cwd: "/srv" }).transport, {
     type: "stdio",

@@ -10,6 +10,7 @@ import type { Settings } from "../../config/types.ts";
 import { refusal } from "./helpers.ts";
 
 const MAX_MS = 31_622_400_000;
+const MAX_BYTES = 268_435_456;
 
 const DEFAULTS: Settings = {
   host: "127.0.0.1",
@@ -29,6 +30,10 @@ const DEFAULTS: Settings = {
   sseAfterMs: 1_000,
   implicitTtlMs: 30_000,
   drainMs: 5_000,
+  maxStreamBufferBytes: 4_194_304,
+  streamStallMs: 30_000,
+  maxBodyBytes: 4_194_304,
+  bodyTimeoutMs: 30_000,
   accessToken: undefined,
   accessTokensFile: undefined,
   adminToken: undefined,
@@ -90,6 +95,10 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["SSE_AFTER_MS", "4004", { sseAfterMs: 4004 }],
     ["IMPLICIT_TTL_MS", "4005", { implicitTtlMs: 4005 }],
     ["DRAIN_MS", "4006", { drainMs: 4006 }],
+    ["MAX_STREAM_BUFFER_BYTES", "70000", { maxStreamBufferBytes: 70_000 }],
+    ["STREAM_STALL_MS", "4007", { streamStallMs: 4007 }],
+    ["MAX_BODY_BYTES", "4008", { maxBodyBytes: 4008 }],
+    ["BODY_TIMEOUT_MS", "4009", { bodyTimeoutMs: 4009 }],
     ["ACCESS_TOKEN", "t0ken", { accessToken: "t0ken" }],
     ["ACCESS_TOKENS_FILE", "tokens.json", { accessTokensFile: "tokens.json" }],
     ["ADMIN_TOKEN", "r00t", { adminToken: "r00t" }],
@@ -124,6 +133,10 @@ Deno.test("Whole numbers are taken up to their bounds and refused beyond", () =>
     ["SSE_AFTER_MS", "whole milliseconds", 0, 300_000],
     ["IMPLICIT_TTL_MS", "whole milliseconds", 0, MAX_MS],
     ["DRAIN_MS", "whole milliseconds", 0, 3_600_000],
+    ["MAX_STREAM_BUFFER_BYTES", "whole bytes", 65_536, MAX_BYTES],
+    ["STREAM_STALL_MS", "whole milliseconds", 1, MAX_MS],
+    ["MAX_BODY_BYTES", "whole bytes", 1, MAX_BYTES],
+    ["BODY_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
   ];
   for (const [variable, what, min, max] of bounds) {
     for (const value of [min, min + 1, max - 1, max]) {

@@ -5,6 +5,7 @@
  */
 import { assert, assertArrayIncludes, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { eventually } from "../fakes/eventually.ts";
 import { type Fixture, fixture } from "../fixtures/mod.ts";
 import {
   FIRST_START_MS,
@@ -337,3 +338,28 @@ for (const [what, { entry, startTimeoutMs, reason }] of Object.entries(FAILING))
     assertEquals((await post(gateway.url("bad"), { id: 1, method: "ping" })).status, 502);
   });
 }
+
+Deno.test("A stdout that cannot be written costs the gateway nothing but its lines", async () => {
+  const main = new URL("../../main.ts", import.meta.url).pathname;
+  await using gateway = Gateway.spawn({
+    env: { LOG_DIR: "logs" },
+    program: ["sh", "-c", `exec "$0" run -A ${main} > /dev/full`, Deno.execPath()],
+  });
+  const log = join(gateway.folder, "logs", "gateway.log");
+  const read = () => {
+    try {
+      return Deno.readTextFileSync(log);
+    } catch {
+      return "";
+    }
+  };
+  await eventually(() => read().includes("No token is required"), "the start");
+  assertEquals(await gateway.stop(), 0);
+  assertStringIncludes(read(), "All closed");
+  assertEquals(gateway.stderr.length, 1);
+});
+
+Deno.test("The port that was picked is told at any level", async () => {
+  await using gateway = await Gateway.start({ env: { LOG_LEVEL: "error" } });
+  assertMatch(gateway.stdout[0]!, /^Sojourn listens on http:\/\/127\.0\.0\.1:\d+$/);
+});

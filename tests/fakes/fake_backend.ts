@@ -28,6 +28,10 @@ export class FakeBackend implements Backend {
   closed = false;
   readonly #closed = Promise.withResolvers<void>();
   #gone = false;
+  /** Whether it is not read from. What it says meanwhile comes when it is. */
+  paused = false;
+  /** What it said while it was paused. */
+  #unread: Message[] = [];
 
   constructor(
     readonly owner: BackendOwner,
@@ -44,6 +48,15 @@ export class FakeBackend implements Backend {
       queueMicrotask(() => this.answer(message.id, INITIALIZE_RESULT));
     }
     return true;
+  }
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+    for (const message of this.#unread.splice(0)) this.events.message(message);
   }
 
   close(pace?: ClosePace): Promise<void> {
@@ -68,7 +81,8 @@ export class FakeBackend implements Backend {
     if (this.#gone) return;
     const parsed = parseMessage(JSON.stringify({ jsonrpc: "2.0", ...message }));
     assert(parsed.kind !== "malformed", "a test sent what is no message");
-    this.events.message(parsed);
+    if (this.paused) this.#unread.push(parsed);
+    else this.events.message(parsed);
   }
 
   answer(id: RequestId, result: Record<string, unknown> = {}): void {
@@ -77,6 +91,8 @@ export class FakeBackend implements Backend {
 
   exit(exit: BackendExit = { cause: "exit", detail: "exited with code 1" }): void {
     if (this.#gone) return;
+    // Like the real one, it tells what was said before.
+    this.resume();
     this.#gone = true;
     this.events.exit(exit);
   }

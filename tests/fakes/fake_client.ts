@@ -3,13 +3,19 @@
  *
  * @module
  */
-import type { ClientStream, Reply } from "../../actors/client.ts";
+import type { ClientStream, Reply, StreamWatch } from "../../actors/client.ts";
 import type { ErrorCode, Failure } from "../../errors.ts";
 
 /** A stream that remembers what was sent on it. */
 export class FakeStream implements ClientStream {
   readonly sent: string[] = [];
   open = true;
+  /** Who wants to know how the reader keeps up. A test tells it, in the reader's place. */
+  watcher: StreamWatch | undefined;
+
+  watch(watch: StreamWatch): void {
+    this.watcher = watch;
+  }
 
   send(text: string): void {
     if (this.open) this.sent.push(text);

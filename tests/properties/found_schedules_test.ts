@@ -37,7 +37,8 @@ Deno.test("A session whose opener was refused after its start expires by its own
   await settle();
   assertEquals(reply.failed, "backendBusy");
   await harness.clock.advance(LIMITS.implicitTtlMs);
-  assertEquals(session.state, "expired");
+  await settle();
+  assertEquals([session.state, session.endReason], ["ended", "implicit"]);
 });
 
 Deno.test("A session expires by its own timer also after a request that took long", async () => {

@@ -57,7 +57,7 @@ class Belief {
   }
 
   age(asked: Asked, now: number): number {
-    return now - asked.sentAt - asked.pausedMs;
+    return now - asked.sentAt - Math.min(asked.pausedMs, asked.timeoutMs);
   }
 
   /** The design's definition of "in flight". */
@@ -176,7 +176,9 @@ export class Oracle {
   pass(): void {
     const { now } = this.#world;
     for (const belief of this.#beliefs.values()) {
-      const isWaiting = belief.questions.values().some(({ stream }) => stream !== undefined);
+      const isWaiting = belief.questions.values().some(({ stream, counts }) =>
+        stream !== undefined && counts
+      );
       if (isWaiting) { for (const asked of belief.asked.values()) asked.pausedMs += now - this.#at; }
     }
     this.#at = now;
@@ -324,7 +326,7 @@ export class Oracle {
   /** The server was told that nobody answers. */
   #giveUp(belief: Belief, id: string | number, now: number): void {
     // What was due when it expired may be answered for at last.
-    if (belief.phase === "expired") return;
+    if (belief.phase === "expired" || belief.phase === "ended") return;
     const question = belief.questions.get(id);
     assert(question !== undefined, `${id} of session ${belief.life.no} was given up and is not open`);
     assert(
@@ -417,6 +419,7 @@ export class Oracle {
     }
     if (!this.#world.late) {
       assertEquals(session.state, "expired", name);
+      assert(belief.reason !== "implicit", `${name} has nobody to wait for, and waits for the sweeper`);
       const isSwept = now < belief.expiredAt + SWEEP_INTERVAL_MS || this.#anyStubborn;
       assert(isSwept, `${name} expired ${now - belief.expiredAt} ms ago and was not swept`);
     }

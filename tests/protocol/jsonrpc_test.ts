@@ -26,7 +26,7 @@ const accepted: [name: string, fields: Record<string, unknown>, kind: Message["k
   ["a request with params", { id: 1, method: "a", params: { b: [1] } }, "request"],
   ["id 0", { id: 0, method: "a" }, "request"],
   ["a negative id", { id: -1, method: "a" }, "request"],
-  ["an id over 2^53", { id: 2 ** 60, method: "a" }, "request"],
+  ["the largest id", { id: 2 ** 53 - 1, method: "a" }, "request"],
   ["a string id", { id: "1", method: "a" }, "request"],
   ["an empty string id", { id: "", method: "a" }, "request"],
   ["an empty method", { id: 1, method: "" }, "request"],
@@ -178,13 +178,24 @@ Deno.test("What is encoded can be read back and is on one line", () => {
 
 Deno.test("A batch is read element by element, each with its own text", () => {
   const elements = parseBatch(
-    ' [ {"jsonrpc":"2.0","id":12345678901234567890,"method":"a"},\n7,{"jsonrpc":"2.0","method":"b", "params":{"x":1.0}} ] ',
+    ' [ {"jsonrpc":"2.0","id":1,"method":"a","params":{"n":12345678901234567890,"s":"],\\\\\\"["}},\n7,{"jsonrpc":"2.0","method":"b", "params":{"x":1.0}} ] ',
   );
   assertEquals(elements.map((element) => element.kind), ["request", "malformed", "notification"]);
   const [first, , last] = elements;
   assert(first?.kind === "request" && last?.kind === "notification");
-  assertEquals(first.text, '{"jsonrpc":"2.0","id":12345678901234567890,"method":"a"}');
+  assertEquals(
+    first.text,
+    '{"jsonrpc":"2.0","id":1,"method":"a","params":{"n":12345678901234567890,"s":"],\\\\\\"["}}',
+  );
   assertEquals(last.text, '{"jsonrpc":"2.0","method":"b", "params":{"x":1.0}}');
 });
 
 Deno.test("An empty batch has no elements", () => assertEquals(parseBatch("[]"), []));
+
+Deno.test("A batch of any depth is read without running out of stack", () => {
+  const deep = "[".repeat(100_000) + "]".repeat(100_000);
+  assertEquals(parseBatch(`[${deep},{"jsonrpc":"2.0","method":"a"}]`).map(({ kind }) => kind), [
+    "malformed",
+    "notification",
+  ]);
+});
