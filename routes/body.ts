@@ -26,7 +26,7 @@ export const BODY_DEFAULTS = { timeoutMs: 30_000, maxBytes: () => 4 * 1024 * 102
 /** A body that has not come to its end. */
 interface Pending {
   readonly dueAt: number;
-  readonly settle: (result: Uint8Array | Failure) => void;
+  readonly settle: (failure: Failure) => void;
 }
 
 /** By the standard it drops a byte order mark. It is several times faster than one that is strict. */
@@ -46,25 +46,25 @@ export class BodyReader {
   }
 
   /** The body of a request to a server as text, or why it cannot be had. Never rejects. */
-  async read(request: Request, serverId: string): Promise<string | Failure> {
+  read(request: Request, serverId: string): Promise<string | Failure> {
+    const { clock, timeoutMs } = this.#options;
     const maxBytes = this.#options.maxBytes(serverId);
     const length = request.headers.get("content-length");
-    if (Number(length) > maxBytes) return tooLarge(maxBytes);
-    const result = await new Promise<Uint8Array | Failure>((resolve) => {
-      const pending = { dueAt: this.#options.clock.now() + this.#options.timeoutMs, settle: resolve };
+    if (Number(length) > maxBytes) return Promise.resolve(tooLarge(maxBytes));
+    return new Promise((resolve) => {
+      const pending: Pending = { dueAt: clock.now() + timeoutMs, settle: resolve };
+      this.#pending.add(pending);
+      this.#cancelTimer ??= clock.after(timeoutMs, this.#onTime);
       const settle = (result: Uint8Array | Failure) => {
         this.#pending.delete(pending);
-        resolve(result);
+        resolve("code" in result ? result : textOf(result));
       };
-      this.#pending.add(pending);
-      this.#cancelTimer ??= this.#options.clock.after(this.#options.timeoutMs, this.#onTime);
       // What fails is that the client hung up, and then nobody reads this; or that the time was up before.
       const hungUp = () => settle({ code: "badRequest", detail: "the body ended early" });
       // The HTTP server sees to it that no more comes than the header says.
       if (length !== null) request.bytes().then(settle, hungUp);
       else this.#gather(request, maxBytes, pending).then(settle, hungUp);
     });
-    return "code" in result ? result : textOf(result);
   }
 
   /** Stops the timer; bodies that still come are not timed any more. For tests and for the end. */
