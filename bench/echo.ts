@@ -6,128 +6,143 @@
  *
  * @module
  */
-import { spawn } from "node:child_process";
 import { parseArgs } from "node:util";
-import type { Load, LoadResult } from "./load.ts";
+import type { LoadResult } from "./load.ts";
+import {
+  cpuUs,
+  endAll,
+  type Gateway,
+  residentMiB,
+  runLoad,
+  startBaseline,
+  startSojourn,
+} from "./processes.ts";
 
 /** The aim at ten sessions, of the pass-through's requests per second. */
 const AIM = 0.7;
 const AIM_CASE = "10 sessions";
+const WARM_UP_SECONDS = 2;
+const EXIT_INTERRUPTED = 130;
 
 interface Case {
   readonly name: string;
   readonly sessions: number;
   readonly connectionsPerSession: number;
   readonly payloadBytes: number;
+  readonly progressCount: number;
+  /** What to know when comparing. */
+  readonly note?: string;
 }
 
+const SMALL = { payloadBytes: 16, progressCount: 0 };
 const CASES: readonly Case[] = [
-  { name: "1 session", sessions: 1, connectionsPerSession: 1, payloadBytes: 16 },
-  { name: AIM_CASE, sessions: 10, connectionsPerSession: 4, payloadBytes: 16 },
-  { name: "1 MiB calls", sessions: 1, connectionsPerSession: 2, payloadBytes: 1024 * 1024 },
+  { name: "1 session", sessions: 1, connectionsPerSession: 4, ...SMALL },
+  { name: AIM_CASE, sessions: 10, connectionsPerSession: 4, ...SMALL },
+  { name: "1 MiB calls", sessions: 1, connectionsPerSession: 2, payloadBytes: 1024 * 1024, progressCount: 0 },
+  {
+    name: "calls with 10 progress notifications",
+    sessions: 1,
+    connectionsPerSession: 4,
+    payloadBytes: 16,
+    progressCount: 10,
+    note: "the pass-through drops the notifications: this is what a stream costs, not a race",
+  },
 ];
 
+/** One gateway in one case, with its sessions open. */
+interface Contender {
+  readonly gateway: Gateway;
+  readonly sessionIds: readonly string[];
+}
+
 /** One round under load. */
-interface Round extends LoadResult {
-  /** CPU time of the gateway's own process, user and system. */
+interface Round extends Omit<LoadResult, "sessionIds"> {
+  /** CPU time of the gateway's own process. */
   readonly cpuUsPerRequest: number;
+  /** Its part of one core; near 100 where it and not the load was the limit. */
+  readonly corePercent: number;
 }
 
-/** A gateway under test. */
-interface Gateway {
+/** One round of each, right after one another. */
+interface Pair {
+  readonly baseline: Round;
+  readonly sojourn: Round;
+}
+
+/** What came of one case. */
+interface CaseReport {
   readonly name: string;
-  readonly pid: number;
-  readonly url: string;
-  end(): void;
+  /** Medians of Sojourn's part of the pass-through: by requests per second, and by requests per CPU second. */
+  readonly ratio: number;
+  readonly ratioByCpu: number;
+  readonly pairs: readonly Pair[];
 }
 
-const encoder = new TextEncoder();
-const path = (file: string) => new URL(file, import.meta.url).pathname;
-const SERVER_COMMAND = ["run", "--no-config", "--allow-read", "--allow-write", path("echo_child.ts")];
+/** Opens the sessions, and gives the code the time to be compiled. */
+async function warmUp(gateway: Gateway, shape: Case): Promise<Contender> {
+  const { sessionIds } = await loadOn({ gateway }, shape, WARM_UP_SECONDS);
+  return { gateway, sessionIds };
+}
 
-/** Starts a process and waits for what its output has to show. Its whole group ends with `end()`. */
-async function start(
-  name: string,
-  { args, env, find }: {
-    args: string[];
-    env: Record<string, string>;
-    find: (output: string) => string | undefined;
-  },
-): Promise<Gateway> {
-  // By another spelling of its path: under its own one Deno takes the arguments for Node's.
-  const deno = Deno.execPath().replace(/\/([^/]*)$/, "/./$1");
-  const child = spawn(deno, args, { env: { ...Deno.env.toObject(), ...env }, detached: true });
-  let output = "";
-  const url = await new Promise<string>((resolve, reject) => {
-    const onData = (chunk: Uint8Array) => {
-      output += new TextDecoder().decode(chunk);
-      const found = find(output);
-      if (found !== undefined) resolve(found);
-    };
-    child.stdout.on("data", onData);
-    child.stderr.on("data", (chunk: Uint8Array) => output += new TextDecoder().decode(chunk));
-    child.on("exit", () => reject(new Error(`${name} ended: ${output}`)));
+function loadOn(
+  { gateway, sessionIds }: { gateway: Gateway; sessionIds?: readonly string[] },
+  { sessions, connectionsPerSession, payloadBytes, progressCount }: Case,
+  seconds: number,
+): Promise<LoadResult> {
+  return runLoad({
+    url: gateway.url,
+    sessions: sessionIds ?? sessions,
+    connectionsPerSession,
+    payloadBytes,
+    progressCount,
+    seconds,
+    expectedEvents: gateway.streams && progressCount > 0 ? progressCount + 1 : 0,
   });
-  const pid = child.pid!;
-  return { name, pid, url, end: () => endGroup(pid) };
 }
 
-function endGroup(pid: number): void {
-  try {
-    Deno.kill(-pid, "SIGTERM");
-  } catch {
-    // It ended by itself.
+async function round(contender: Contender, shape: Case, seconds: number): Promise<Round> {
+  const beforeUs = cpuUs(contender.gateway);
+  const { sessionIds: _, ...result } = await loadOn(contender, shape, seconds);
+  const usedUs = cpuUs(contender.gateway) - beforeUs;
+  return {
+    ...result,
+    cpuUsPerRequest: usedUs / result.requests,
+    corePercent: usedUs / seconds / 10_000,
+  };
+}
+
+async function runCase(
+  shape: Case,
+  gateways: { baseline: Gateway; sojourn: Gateway },
+  { pairs: count, seconds }: { pairs: number; seconds: number },
+): Promise<CaseReport> {
+  const baseline = await warmUp(gateways.baseline, shape);
+  const sojourn = await warmUp(gateways.sojourn, shape);
+  const pairs: Pair[] = [];
+  for (let n = 0; n < count; n++) {
+    // Who goes first changes, so that neither always has the warmer machine.
+    if (n % 2 === 0) {
+      const first = await round(baseline, shape, seconds);
+      pairs.push({ baseline: first, sojourn: await round(sojourn, shape, seconds) });
+    } else {
+      const first = await round(sojourn, shape, seconds);
+      pairs.push({ baseline: await round(baseline, shape, seconds), sojourn: first });
+    }
   }
+  return {
+    name: shape.name,
+    ratio: median(pairs.map(rateRatio)),
+    ratioByCpu: median(pairs.map(cpuRatio)),
+    pairs,
+  };
 }
 
-async function startSojourn(): Promise<Gateway> {
-  const config = await Deno.makeTempFile({ suffix: ".json" });
-  await Deno.writeTextFile(
-    config,
-    JSON.stringify({ mcpServers: { echo: { command: "deno", args: SERVER_COMMAND } } }),
-  );
-  const gateway = await start("sojourn", {
-    args: ["run", "-A", path("../main.ts")],
-    env: { PORT: "0", MCP_CONFIG: config },
-    find: (output) => /http:\/\/127\.0\.0\.1:\d+\/mcp\/echo/.exec(output)?.[0],
-  });
-  await Deno.remove(config);
-  return gateway;
+function rateRatio({ baseline, sojourn }: Pair): number {
+  return sojourn.requestsPerS / baseline.requestsPerS;
 }
 
-function startBaseline(): Promise<Gateway> {
-  return start("pass-through", {
-    args: ["run", "-A", "--no-config", path("baseline/pass_through.ts"), Deno.execPath(), ...SERVER_COMMAND],
-    env: {},
-    find: (output) => {
-      const port = /^(\d+)\n/.exec(output)?.[1];
-      return port === undefined ? undefined : `http://127.0.0.1:${port}/mcp/echo`;
-    },
-  });
-}
-
-async function run(gateway: Gateway, { seconds, ...shape }: Case & { seconds: number }): Promise<Round> {
-  const load: Load = { url: gateway.url, seconds, ...shape };
-  const before = cpuUs(gateway.pid);
-  const output = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-config", "--allow-net=127.0.0.1", path("load.ts"), JSON.stringify(load)],
-    stderr: "inherit",
-  }).output();
-  if (!output.success) throw new Error(`the load on ${gateway.name} failed`);
-  const result: LoadResult = JSON.parse(new TextDecoder().decode(output.stdout));
-  return { ...result, cpuUsPerRequest: Math.round((cpuUs(gateway.pid) - before) / result.requests) };
-}
-
-/** CPU time of a process so far (proc_pid_stat(5): fields 14 and 15, in ticks of 10 ms). */
-function cpuUs(pid: number): number {
-  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10_000;
-}
-
-function rssMiB(pid: number): number {
-  const kb = /VmRSS:\s+(\d+)/.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1];
-  return Math.round(Number(kb) / 1024);
+function cpuRatio({ baseline, sojourn }: Pair): number {
+  return baseline.cpuUsPerRequest / sojourn.cpuUsPerRequest;
 }
 
 function median(values: number[]): number {
@@ -136,66 +151,87 @@ function median(values: number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+function printCase(report: CaseReport, { note }: Case, seconds: number): void {
+  const { name, pairs } = report;
+  const columns = {
+    "requests/s": "requestsPerS",
+    "p50 µs": "p50Us",
+    "p99 µs": "p99Us",
+    "CPU µs/request": "cpuUsPerRequest",
+    "% of a core": "corePercent",
+  } as const;
+  const row = (label: string, cells: string[]) =>
+    print(
+      label.padEnd(14) + Object.keys(columns).map((head, n) => cells[n]!.padStart(head.length + 3)).join(""),
+    );
+  print(`\n${name}, median of ${pairs.length} rounds of ${seconds} s`);
+  row("", Object.keys(columns));
+  for (const [label, key] of [["pass-through", "baseline"], ["sojourn", "sojourn"]] as const) {
+    const cell = (column: keyof Round) => median(pairs.map((pair) => pair[key][column])).toFixed(0);
+    row(label, Object.values(columns).map(cell));
+  }
+  const each = (ratio: (pair: Pair) => number) => pairs.map((pair) => ratio(pair).toFixed(2)).join(", ");
+  print(`ratio         ${report.ratio.toFixed(2)} (${each(rateRatio)})`);
+  print(`ratio by CPU  ${report.ratioByCpu.toFixed(2)} (${each(cpuRatio)})`);
+  if (note !== undefined) print(note);
+}
+
 function print(text: string): void {
-  Deno.stdout.writeSync(encoder.encode(`${text}\n`));
+  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
-const { values: flags } = parseArgs({
-  args: Deno.args,
-  options: {
-    pairs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
-    json: { type: "boolean", default: false },
-  },
-});
-const pairs = Math.min(20, Math.max(1, Number(flags.pairs)));
-const seconds = Math.min(30, Math.max(1, Number(flags.seconds)));
+/** A flag's whole number. */
+function count(name: string, text: string, max: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw new RangeError(`--${name} must be a whole number from 1 to ${max}, got ${JSON.stringify(text)}`);
+}
 
-const gateways: Gateway[] = [];
-const endAll = () => gateways.forEach((gateway) => gateway.end());
-Deno.addSignalListener("SIGINT", () => (endAll(), Deno.exit(130)));
-try {
-  gateways.push(await startBaseline(), await startSojourn());
-  const [baseline, sojourn] = gateways as [Gateway, Gateway];
-  const report = [];
+async function main(): Promise<void> {
+  const { values: flags } = parseArgs({
+    args: Deno.args,
+    options: {
+      pairs: { type: "string", default: "5" },
+      seconds: { type: "string", default: "3" },
+      json: { type: "boolean", default: false },
+    },
+  });
+  const pairs = count("pairs", flags.pairs, 50);
+  const seconds = count("seconds", flags.seconds, 60);
+  const gateways = { baseline: await startBaseline(), sojourn: await startSojourn() };
+  const reports: CaseReport[] = [];
   for (const shape of CASES) {
-    for (const gateway of gateways) await run(gateway, { ...shape, seconds: 1 });
-    const rounds: { baseline: Round; sojourn: Round }[] = [];
-    for (let pair = 0; pair < pairs; pair++) {
-      rounds.push({
-        baseline: await run(baseline, { ...shape, seconds }),
-        sojourn: await run(sojourn, { ...shape, seconds }),
-      });
-    }
-    const ratios = rounds.map((round) => round.sojourn.requestsPerS / round.baseline.requestsPerS);
-    report.push({ name: shape.name, ratio: median(ratios), ratios, rounds });
-    if (flags.json) continue;
-    print(`\n${shape.name}, median of ${pairs} rounds of ${seconds} s`);
-    print("               requests/s   p50 µs   p99 µs   CPU µs/request");
-    for (const name of ["baseline", "sojourn"] as const) {
-      const of = (key: keyof Round) => String(median(rounds.map((round) => round[name][key])));
-      const gateway = name === "baseline" ? baseline : sojourn;
-      print(
-        gateway.name.padEnd(14) + of("requestsPerS").padStart(11) + of("p50Us").padStart(9) +
-          of("p99Us").padStart(9) + of("cpuUsPerRequest").padStart(17),
-      );
-    }
-    print(
-      `ratio          ${median(ratios).toFixed(2)} (${ratios.map((ratio) => ratio.toFixed(2)).join(", ")})`,
-    );
-    const cpu = median(rounds.map((round) => round.baseline.cpuUsPerRequest / round.sojourn.cpuUsPerRequest));
-    print(`ratio by CPU   ${cpu.toFixed(2)}`);
+    const report = await runCase(shape, gateways, { pairs, seconds });
+    reports.push(report);
+    if (!flags.json) printCase(report, shape, seconds);
   }
-  if (flags.json) {
-    print(JSON.stringify(report));
-  } else {
-    const aimed = report.find(({ name }) => name === AIM_CASE)!;
-    print(`\nresident memory: ${gateways.map(({ name, pid }) => `${name} ${rssMiB(pid)} MiB`).join(", ")}`);
-    print(
-      `aim at ${AIM_CASE}: ≥ ${AIM}, ${aimed.ratio >= AIM ? "met" : "missed"} with ${aimed.ratio.toFixed(2)}`,
-    );
-  }
-} finally {
-  endAll();
+  const resident = Object.values(gateways).map((gateway) => ({
+    name: gateway.name,
+    residentMiB: residentMiB(gateway),
+  }));
+  const aimed = reports.find(({ name }) => name === AIM_CASE)!;
+  const met = aimed.ratio >= AIM;
+  if (flags.json) return print(JSON.stringify({ cases: reports, resident, aim: AIM, met }));
+  const sizes = resident.map(({ name, residentMiB }) => `${name} ${residentMiB} MiB`);
+  print(`\nresident memory afterwards: ${sizes.join(", ")}`);
+  print(`aim at ${AIM_CASE}: ≥ ${AIM}; ${met ? "met" : "missed"} with ${aimed.ratio.toFixed(2)}`);
 }
-Deno.exit(0);
+
+// Also where it ends early: nothing that was started may stay. A second Ctrl-C changes nothing.
+let interrupted = false;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  Deno.addSignalListener(signal, () => {
+    interrupted = true;
+    void endAll().then(() => Deno.exit(EXIT_INTERRUPTED));
+  });
+}
+let exitCode = 0;
+try {
+  await main();
+} catch (error) {
+  // What an interrupted run fails with is of no interest.
+  if (!interrupted) Deno.stderr.writeSync(new TextEncoder().encode(`bench: ${(error as Error).message}\n`));
+  exitCode = interrupted ? EXIT_INTERRUPTED : 1;
+}
+await endAll();
+Deno.exit(exitCode);
