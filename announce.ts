@@ -105,9 +105,14 @@ function announceCleanup(
   }
 }
 
-function announceAccess({ accessToken, accessTokensFile, host }: Settings): void {
-  if (accessToken !== undefined && accessToken.length < SHORT_TOKEN) {
-    log.warn("ACCESS_TOKEN is shorter than {length} characters: it can be guessed", { length: SHORT_TOKEN });
+function announceAccess({ accessToken, accessTokensFile, adminToken, host }: Settings): void {
+  for (const [variable, token] of [["ACCESS_TOKEN", accessToken], ["ADMIN_TOKEN", adminToken]] as const) {
+    if (token !== undefined && token.length < SHORT_TOKEN) {
+      log.warn("{variable} is shorter than {length} characters: it can be guessed", {
+        variable,
+        length: SHORT_TOKEN,
+      });
+    }
   }
   if (accessToken !== undefined || accessTokensFile !== undefined) {
     log.info("A token is required for everything but /health");

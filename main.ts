@@ -7,14 +7,14 @@ import { Supervisor } from "./actors/supervisor.ts";
 import { Sweeper } from "./actors/sweeper.ts";
 import { ProcessTable } from "./backends/process_table.ts";
 import { systemClock } from "./clock.ts";
-import { ConfigError, type ConfigResult, loadConfig, type Settings } from "./config/mod.ts";
+import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
 import { reportFault } from "./fault.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
 import { maxBodyBytesOf, supervisedServers, sweepIntervalMs } from "./servers.ts";
-import { accessOf, tokensOf, watchTokens } from "./tokens.ts";
+import { accessOf, tokensOf } from "./tokens.ts";
 import { announce } from "./announce.ts";
 import { onShutdownSignal } from "./signals.ts";
 
@@ -66,7 +66,14 @@ async function main(): Promise<void> {
     },
     bodies: new BodyReader({ clock, timeoutMs: settings.bodyTimeoutMs, maxBytes: maxBodyBytesOf(config) }),
   });
-  const stopWatching = watchTokens(settings, (tokens) => access.replaceTokens(tokens));
+  const stopWatching = watchTokensFile(settings.accessTokensFile, {
+    clock,
+    reload: () => {
+      const tokens = tokensOf(settings);
+      access.replaceTokens(tokens);
+      return tokens.length;
+    },
+  });
 
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {

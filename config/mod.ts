@@ -14,6 +14,7 @@ import type { ServerConfig, Settings } from "./types.ts";
 export { ConfigError } from "./config_error.ts";
 export { type SettingRow, settingsTable } from "./settings.ts";
 export { loadTokens, type TokenEntry } from "./tokens_file.ts";
+export { watchTokensFile } from "./tokens_watch.ts";
 export type * from "./types.ts";
 
 /** What the configuration is read from. */

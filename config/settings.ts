@@ -37,7 +37,7 @@ const NOT_READ: Readonly<Record<string, string>> = {
 type Key = keyof TableSettings;
 
 /** A setting's text and where it was found. */
-export interface Found {
+interface Found {
   readonly text: string;
   /** The name to call it by in an error. */
   readonly label: string;
@@ -79,6 +79,7 @@ export function readSettings(sources: SettingsSources): SettingsResult {
   };
   const settings = { ...unset, ...values, mcpConfigNamed } as Settings;
   refuseOpenNetwork(settings);
+  refuseSharedToken(settings);
   return { kind: "settings", settings, warnings: warningsOf(sources) };
 }
 
@@ -90,6 +91,12 @@ function refuseOpenNetwork({ host, accessToken, accessTokensFile, allowUnauthent
     `HOST: ${quote(host)} is not allowed without ACCESS_TOKEN or ACCESS_TOKENS_FILE: ` +
       "a loopback address, or ALLOW_UNAUTHENTICATED=true to serve everybody who reaches it",
   );
+}
+
+/** With one token for both everybody who may use the gateway would administer it. */
+function refuseSharedToken({ accessToken, adminToken }: Settings): void {
+  if (adminToken === undefined || adminToken !== accessToken) return;
+  throw new ConfigError("ADMIN_TOKEN: its value is not allowed: another one than that of ACCESS_TOKEN");
 }
 
 /** Where a setting is given first; undefined where it is given nowhere and has no default. */
@@ -109,8 +116,8 @@ function valueOf(variables: Variables, name: string): string | undefined {
   return Object.hasOwn(variables, name) ? variables[name] : undefined;
 }
 
-/** The error line of a setting. Exported for its test only: no setting is secret yet. */
-export function refusal({ text, label, origin }: Found, isSecret: boolean, allowed: string): string {
+/** The error line of a setting. */
+function refusal({ text, label, origin }: Found, isSecret: boolean, allowed: string): string {
   const where =
     { flag: "", environment: " (from the environment)", ".env": " (from .env)", default: "" }[origin];
   return `${label}: ${isSecret ? "its value" : quote(text)} is not allowed: ${allowed}${where}`;

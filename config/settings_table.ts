@@ -288,13 +288,18 @@ function isToken(text: string): boolean {
   return /^[\x21-\x7e]+$/.test(text);
 }
 
-/** As a browser sends it: scheme and host, maybe a port, nothing behind. */
+/** As a browser sends it: scheme and host, maybe a port, nothing behind. No pattern: that would match nothing. */
 function isOrigin(text: string): boolean {
-  return text === "*" || text === "null" || (URL.canParse(text) && new URL(text).origin === text);
+  if (text === "*" || text === "null") return true;
+  if (text.includes("*") || !URL.canParse(text)) return false;
+  const { origin } = new URL(text);
+  // Extensions and desktop apps have schemes of their own, of which a URL does not tell the origin.
+  return origin === "null" ? /^[a-z][a-z\d+.-]*:\/\/[^/@?#\s]+$/.test(text) : origin === text;
 }
 
+/** A star would be taken for a name and serve nobody. */
 function isHostHeader(text: string): boolean {
-  return /^[^/@?#\s]+$/.test(text) && URL.canParse(`http://${text}`);
+  return /^[^/@?#\s*]+$/.test(text) && URL.canParse(`http://${text}`);
 }
 
 function isPath(text: string): boolean {

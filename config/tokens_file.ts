@@ -14,7 +14,9 @@
 import { resolve } from "node:path";
 import { z } from "zod";
 import { ConfigError, oneLine } from "./config_error.ts";
+import { parseJsonc, type Path } from "./jsonc.ts";
 import { type ReadFile, readText } from "./read_text.ts";
+import { Report, throwFirst } from "./report.ts";
 
 /** One token that lets somebody in. */
 export interface TokenEntry {
@@ -27,23 +29,33 @@ export interface TokenEntry {
   readonly expiresAtMs: number | undefined;
 }
 
+/** Has the token of its own that is `ADMIN_TOKEN`; one of this name here would share its sessions and no more. */
+const RESERVED = "admin";
+
+const EXPIRES =
+  "a date such as 2027-01-31 (its start in UTC), or a time with its zone such as 2027-01-31T18:00:00Z";
+
 const ENTRY = z.strictObject({
-  principal: z.string().regex(
+  principal: z.string("a name").regex(
     /^[A-Za-z0-9._@-]{1,64}$/,
     "1 to 64 letters, digits, dots, dashes, underscores or @",
-  ),
-  sha256: z.string().regex(/^[0-9a-fA-F]{64}$/, "64 hexadecimal digits"),
-  servers: z.array(z.string(), "a list of server names").optional(),
-  expires: z.string().refine((text) => !Number.isNaN(Date.parse(text)), "a date such as 2027-01-31")
-    .optional(),
-});
-const FILE = z.strictObject({ tokens: z.array(ENTRY, 'a list of {"principal": …, "sha256": …}') });
+  ).refine((name) => name !== RESERVED, `another name: "${RESERVED}" is whoever has ADMIN_TOKEN`),
+  sha256: z.string("64 hexadecimal digits").regex(/^[0-9a-fA-F]{64}$/, "64 hexadecimal digits"),
+  servers: z.array(z.string("a server's name"), "a list of server names").optional(),
+  // Not all that Date.parse takes: to it "1" is a day in 2001, and 31 February one in March.
+  expires: z.union([z.iso.date(), z.iso.datetime({ offset: true })], EXPIRES).optional(),
+}, { error: notAnObject });
+const FILE = z.strictObject(
+  { tokens: z.array(ENTRY, 'a list of {"principal": …, "sha256": …}') },
+  { error: notAnObject },
+);
 
 /**
  * Reads and checks the file.
  *
  * @param path As the operator wrote it: errors call the file so.
- * @throws {ConfigError} If it is missing, unreadable or wrong; the line names the place, never a value.
+ * @throws {ConfigError} If it is missing, unreadable or wrong; the line names the place, never a value, which may be
+ * a token where its hash should be.
  */
 export function loadTokens(
   path: string,
@@ -52,24 +64,37 @@ export function loadTokens(
   const name = oneLine(path);
   const text = readText(resolve(cwd, path), { name, readFile });
   if (text === undefined) throw new ConfigError(`${name}: no such file: ACCESS_TOKENS_FILE has to name one`);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new ConfigError(`${name}: is not JSON`, { cause });
+  const parsed = parseJsonc(text);
+  if (parsed.kind === "mistakes") {
+    throwFirst(name, text, parsed.mistakes);
+    return [];
   }
-  const result = FILE.safeParse(json);
-  if (!result.success) {
-    throw ConfigError.of(result.error.issues.map((issue) => {
-      const place = issue.path.map((key) => typeof key === "number" ? `[${key}]` : `.${String(key)}`).join("")
-        .slice(1);
-      return `${name}: ${place === "" ? "" : `${place}: `}${issue.message}`;
-    }));
+  const report = new Report(name, text, parsed.offsetOf);
+  const result = FILE.safeParse(parsed.value);
+  for (const issue of result.error?.issues ?? []) {
+    const path = issue.path as Path;
+    if (issue.code !== "unrecognized_keys") report.mistake(path, issue.message);
+    else for (const key of issue.keys) report.mistake([...path, key], "is not known here", "key");
   }
-  return result.data.tokens.map(({ principal, sha256, servers, expires }) => ({
+  const tokens = result.data?.tokens ?? [];
+  const owners = new Map<string, string>();
+  for (const [index, { sha256, principal }] of tokens.entries()) {
+    const hash = sha256.toLowerCase();
+    const owner = owners.get(hash);
+    if (owner !== undefined && owner !== principal) {
+      report.mistake(["tokens", index, "sha256"], "belongs to another principal too: one for each token");
+    }
+    owners.set(hash, principal);
+  }
+  report.settle();
+  return tokens.map(({ principal, sha256, servers, expires }) => ({
     principal,
     digest: Uint8Array.fromHex(sha256),
     servers: servers === undefined ? undefined : new Set(servers),
     expiresAtMs: expires === undefined ? undefined : Date.parse(expires),
   }));
+}
+
+function notAnObject(issue: { readonly code?: string | undefined }): string | undefined {
+  return issue.code === "invalid_type" ? "an object" : undefined;
 }

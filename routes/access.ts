@@ -54,20 +54,29 @@ const ANYONE: Identity = { principal: "anyone", servers: undefined, isAdmin: tru
 /** Host headers that were let in, kept so that a usual one costs a look-up. */
 const MAX_KNOWN_HOSTS = 64;
 
+/** Compared where no token could be the right one, so that the answer takes as long as where one could. */
+const DECOYS: readonly Token[] = [{
+  principal: "",
+  digest: crypto.getRandomValues(new Uint8Array(32)),
+  servers: new Set(),
+  expiresAtMs: 0,
+}];
+
 /** See the module's documentation. */
 export class Access {
   readonly #rules: AccessRules;
-  #tokens: readonly Token[];
+  /** By the start of their digests, so that a thousand cost as much as one. */
+  #tokens: ReadonlyMap<number, readonly Token[]>;
   readonly #knownHosts = new Set<string>();
 
   constructor(rules: AccessRules) {
     this.#rules = rules;
-    this.#tokens = rules.tokens;
+    this.#tokens = Map.groupBy(rules.tokens, ({ digest }) => startOf(digest));
   }
 
   /** Replaces the tokens. Sessions belong to principals, so they outlive a change of token. */
   replaceTokens(tokens: readonly Token[]): void {
-    this.#tokens = tokens;
+    this.#tokens = Map.groupBy(tokens, ({ digest }) => startOf(digest));
   }
 
   /**
@@ -89,14 +98,17 @@ export class Access {
     const { allowedOrigins } = this.#rules;
     const name = origin.toLowerCase();
     if (allowedOrigins.includes(name) || (allowedOrigins.includes("*") && name !== "null")) return true;
-    return URL.canParse(name) && new URL(name).host === host.toLowerCase();
+    if (!URL.canParse(name)) return false;
+    // The scheme is not compared: a proxy that takes TLS off changes it. What is more than an origin is none.
+    const url = new URL(name);
+    return url.origin === name && url.host === host.toLowerCase();
   }
 
   /** Who a request comes from, by the token that it carries. */
   identify(headers: Headers): Identity | Denial {
-    if (!this.#rules.tokenRequired && this.#tokens.length === 0) return ANYONE;
-    const header = headers.get("authorization");
-    const given = header === null ? undefined : /^Bearer +(\S+) *$/i.exec(header)?.[1];
+    if (!this.#rules.tokenRequired && this.#tokens.size === 0) return ANYONE;
+    const header = headers.get("authorization") ?? "";
+    const given = /^Bearer +(\S+) *$/i.exec(header)?.[1];
     const token = given === undefined ? undefined : this.#find(given);
     if (token !== undefined) {
       return { principal: token.principal, servers: token.servers, isAdmin: token.isAdmin === true };
@@ -105,7 +117,10 @@ export class Access {
     if (!this.#rules.tokenRequired) return { ...ANYONE, isAdmin: false };
     return {
       failure: { code: "unauthorized" },
-      challenge: header === null ? 'Bearer realm="sojourn"' : 'Bearer realm="sojourn", error="invalid_token"',
+      // Another scheme, or none, is no wrong token: RFC 6750 wants no error for what was not sent.
+      challenge: /^Bearer +\S/i.test(header)
+        ? 'Bearer realm="sojourn", error="invalid_token"'
+        : 'Bearer realm="sojourn"',
     };
   }
 
@@ -113,8 +128,8 @@ export class Access {
     const digest = digestOf(given);
     const now = this.#rules.clock.wallTime();
     let found: Token | undefined;
-    // All are compared: where in the list a token stands must not show.
-    for (const token of this.#tokens) {
+    // Right or wrong, it is one comparison; and the start of a digest tells nothing of its token.
+    for (const token of this.#tokens.get(startOf(digest)) ?? DECOYS) {
       const right = timingSafeEqual(token.digest, digest);
       if (right && (token.expiresAtMs === undefined || now < token.expiresAtMs)) found = token;
     }
@@ -132,6 +147,11 @@ export class Access {
     if (allowed && this.#knownHosts.size < MAX_KNOWN_HOSTS) this.#knownHosts.add(host);
     return allowed;
   }
+}
+
+/** The first 32 bits. */
+function startOf(digest: Uint8Array): number {
+  return digest[0]! << 24 | digest[1]! << 16 | digest[2]! << 8 | digest[3]!;
 }
 
 /** SHA-256 of a token. */

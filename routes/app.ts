@@ -34,11 +34,37 @@ const log = logger("http");
 export function createApp(
   { access, ...options }: AppOptions,
 ): (request: Request) => Response | Promise<Response> {
+  // Applications of their own: whatever a router makes of a URL, what needs a token cannot be reached without one.
+  const open = openRoutes();
   const app = routes(options);
   // Only browsers send an Origin; everybody else is spared the middleware.
-  const appForBrowsers = new Hono<Env>();
-  appForBrowsers.use(cors({
-    // Origins that are not allowed do not get here.
+  const openForBrowsers = forBrowsers(open);
+  const appForBrowsers = forBrowsers(app);
+
+  return (request) => {
+    const { host, path } = placeOf(request.url);
+    const { headers } = request;
+    const origin = headers.get("origin");
+    const denial = access.denialOfPlace(host, origin);
+    if (path === HEALTH) {
+      return (origin === null || denial !== undefined ? open : openForBrowsers).fetch(request);
+    }
+    if (denial !== undefined) return deny(denial, path);
+    const browser = origin !== null;
+    if (browser && request.method === "OPTIONS") return appForBrowsers.fetch(request);
+    const identity = access.identify(headers);
+    // CORS headers go with a 401 too, or the page could not read it.
+    if ("failure" in identity) {
+      return browser ? withCors(deny(identity, path), origin) : deny(identity, path);
+    }
+    return (browser ? appForBrowsers : app).fetch(request, identity);
+  };
+}
+
+/** Answers browsers' preflights, and lets their pages read the answers. Origins that are not allowed stay out. */
+function forBrowsers(app: Hono<Env>): Hono<Env> {
+  const browsers = new Hono<Env>();
+  browsers.use(cors({
     origin: (origin) => origin,
     allowMethods: ["GET", "POST", "DELETE"],
     allowHeaders: [
@@ -52,24 +78,21 @@ export function createApp(
     exposeHeaders: ["mcp-session-id", "mcp-protocol-version", "retry-after", "www-authenticate"],
     maxAge: PREFLIGHT_MAX_AGE_S,
   }));
-  appForBrowsers.route("/", app);
+  // Handed on, not mounted: mounting would lose what the application says to a page that it does not know.
+  browsers.all("*", (c) => app.fetch(c.req.raw, c.env));
+  return browsers;
+}
 
-  return (request) => {
-    const { host, path } = placeOf(request.url);
-    if (path === HEALTH) return app.fetch(request);
-    const { headers } = request;
-    const origin = headers.get("origin");
-    const denial = access.denialOfPlace(host, origin);
-    if (denial !== undefined) return deny(denial, path);
-    const browser = origin !== null;
-    if (browser && request.method === "OPTIONS") return appForBrowsers.fetch(request);
-    const identity = access.identify(headers);
-    // CORS headers go with a 401 too, or the page could not read it.
-    if ("failure" in identity) {
-      return browser ? withCors(deny(identity, path), origin) : deny(identity, path);
-    }
-    return (browser ? appForBrowsers : app).fetch(request, identity);
-  };
+/** What anybody may ask. */
+function openRoutes(): Hono<Env> {
+  const app = new Hono<Env>();
+  app.get(HEALTH, () => health());
+  app.all(HEALTH, (c) => {
+    const response = problem({ code: "methodNotAllowed", detail: c.req.method });
+    response.headers.set("allow", "GET, HEAD");
+    return response;
+  });
+  return app;
 }
 
 function routes(options: McpRouteOptions): Hono<Env> {
@@ -83,12 +106,6 @@ function routes(options: McpRouteOptions): Hono<Env> {
       return rpcErrorResponse({ code: "serverNotFound", detail: JSON.stringify(serverId) }, null);
     }
     return mcp({ request: c.req.raw, serverId, principal });
-  });
-  app.get(HEALTH, () => health());
-  app.all(HEALTH, (c) => {
-    const response = problem({ code: "methodNotAllowed", detail: c.req.method });
-    response.headers.set("allow", "GET, HEAD");
-    return response;
   });
   app.notFound((c) => problem({ code: "notFound", detail: c.req.path }));
   app.onError((error, c) => {

@@ -1,11 +1,6 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import deno from "../../deno.json" with { type: "json" };
-import {
-  readSettings,
-  refusal as refusalLine,
-  type SettingsSources,
-  settingsTable,
-} from "../../config/settings.ts";
+import { readSettings, type SettingsSources, settingsTable } from "../../config/settings.ts";
 import type { Settings } from "../../config/types.ts";
 import { refusal } from "./helpers.ts";
 
@@ -303,11 +298,57 @@ Deno.test("A long value is cut in the error line", () => {
 });
 
 Deno.test("The value of a secret setting is not shown", () => {
-  const found = { text: "hunter2", label: "TOKEN", origin: "environment" as const };
+  for (const variable of ["ACCESS_TOKEN", "ADMIN_TOKEN"]) {
+    const flag = `--${variable.toLowerCase().replace("_", "-")}`;
+    for (const secret of ["hunter 2", "hunter2\u00e9", "hunter2\n", " hunter2"]) {
+      const why = "its value is not allowed: visible ASCII characters";
+      assertEquals(
+        refusal(() => read({ env: { [variable]: secret } })),
+        `${variable}: ${why} (from the environment)`,
+      );
+      assertEquals(
+        refusal(() => read({ dotenv: { [variable]: secret } })),
+        `${variable}: ${why} (from .env)`,
+      );
+      assertEquals(refusal(() => read({ args: [`${flag}=${secret}`] })), `${flag}: ${why}`);
+    }
+  }
+  const help = read({
+    args: ["--help"],
+    env: { ACCESS_TOKEN: "hunter2" },
+    dotenv: { ADMIN_TOKEN: "hunter2" },
+  });
+  assert(help.kind === "help");
+  assertFalse(help.text.includes("hunter2"));
+});
+
+Deno.test("The administrator's token is another one than everybody's", () => {
   assertEquals(
-    refusalLine(found, true, "32 letters"),
-    "TOKEN: its value is not allowed: 32 letters (from the environment)",
+    refusal(() => read({ env: { ACCESS_TOKEN: "hunter2", ADMIN_TOKEN: "hunter2" } })),
+    "ADMIN_TOKEN: its value is not allowed: another one than that of ACCESS_TOKEN",
   );
+  assertEquals(settingsOf({ env: { ACCESS_TOKEN: "a", ADMIN_TOKEN: "b" } }).adminToken, "b");
+});
+
+Deno.test("A token of one character is taken, an empty one is none", () => {
+  assertEquals(settingsOf({ env: { ACCESS_TOKEN: "x" } }).accessToken, "x");
+  assertEquals(settingsOf({ env: { ACCESS_TOKEN: "" } }).accessToken, undefined);
+  assertEquals(
+    refusal(() => read({ args: ["--access-token="] })),
+    "--access-token: its value is not allowed: visible ASCII characters",
+  );
+});
+
+Deno.test("Origins of extensions and desktop apps can be listed, and null can", () => {
+  const origins = [
+    "chrome-extension://abcdef",
+    "tauri://localhost",
+    "vscode-webview://x1",
+    "app://.",
+    "null",
+    "*",
+  ];
+  assertEquals(settingsOf({ env: { ALLOWED_ORIGINS: origins.join() } }).allowedOrigins, origins);
 });
 
 Deno.test("--help lists every setting with its flag and default", () => {
@@ -366,14 +407,24 @@ for (const [host, env, starts] of HOSTS) {
 }
 
 Deno.test("Lists of origins and hosts are refused with what they may hold, tokens without their value", () => {
-  for (const origin of ["example.com", "https://a/b", "https://a,nope", "ftp//x"]) {
+  for (
+    const origin of [
+      "example.com",
+      "https://a/b",
+      "https://a,nope",
+      "ftp//x",
+      "app://a/b",
+      "app://",
+      "https://*.a",
+    ]
+  ) {
     assertEquals(
       refusal(() => read({ env: { ALLOWED_ORIGINS: origin } })),
       `ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not allowed: ` +
         "origins such as https://app.example, separated by commas, or * (from the environment)",
     );
   }
-  for (const host of ["http://a", "a/b", "a b"]) {
+  for (const host of ["http://a", "a/b", "a b", "*", "*.a"]) {
     assertEquals(
       refusal(() => read({ env: { ALLOWED_HOSTS: host } })),
       `ALLOWED_HOSTS: ${JSON.stringify(host)} is not allowed: ` +

@@ -27,30 +27,73 @@ Deno.test("Tokens are read with their principals, servers and ends", () => {
   ]);
 });
 
+// [as written, the instant].
+const EXPIRES: [string, number][] = [
+  ["2028-02-29", Date.UTC(2028, 1, 29)],
+  ["2027-01-31T18:00:00Z", Date.UTC(2027, 0, 31, 18)],
+  ["2027-01-31T18:00:00.5+02:00", Date.UTC(2027, 0, 31, 16, 0, 0, 500)],
+];
+for (const [expires, atMs] of EXPIRES) {
+  Deno.test(`A token that expires at ${expires} does so at one instant everywhere`, () => {
+    assertEquals(load({ tokens: [{ principal: "a", sha256: HASH, expires }] })[0]?.expiresAtMs, atMs);
+  });
+}
+
+const NO_DATE =
+  "a date such as 2027-01-31 (its start in UTC), or a time with its zone such as 2027-01-31T18:00:00Z";
+for (
+  const expires of ["soon", "", "1", "Jan 1", "2027-02-29", "2027-13-01", "2027-01-31T18:00:00", 1, null]
+) {
+  Deno.test(`${JSON.stringify(expires)} is no date on which a token could expire`, () => {
+    assertEquals(
+      refusal(() => load({ tokens: [{ principal: "a", sha256: HASH, expires }] })).replace(/^\S+ /, ""),
+      `tokens[0].expires: ${NO_DATE}`,
+    );
+  });
+}
+
+Deno.test("A file without tokens lets nobody in, and is no mistake", () => {
+  assertEquals(load({ tokens: [] }), []);
+  assertEquals(load({ tokens: [{ principal: "a", sha256: HASH, servers: [] }] })[0]?.servers, new Set());
+});
+
 // [the file, the line].
 const MISTAKES: [unknown, string][] = [
-  ["{", "tokens.json: is not JSON"],
-  [[], "tokens.json: Invalid input: expected object, received array"],
-  [{}, 'tokens.json: tokens: a list of {"principal": …, "sha256": …}'],
+  ["{", 'tokens.json:1:2: expected "}"'],
+  ["", "tokens.json:1:1: expected a value: the file is empty"],
+  [[], "tokens.json:1:1: an object"],
+  [{}, 'tokens.json:1:1: tokens: a list of {"principal": …, "sha256": …}'],
+  [{ tokens: [7] }, "tokens.json:1:12: tokens[0]: an object"],
+  [{ tokens: [{ sha256: HASH }] }, "tokens.json:1:12: tokens[0].principal: a name"],
+  [{ tokens: [{ principal: "a" }] }, "tokens.json:1:12: tokens[0].sha256: 64 hexadecimal digits"],
+  [
+    { tokens: [{ principal: "admin", sha256: HASH }] },
+    'tokens.json:1:25: tokens[0].principal: another name: "admin" is whoever has ADMIN_TOKEN',
+  ],
+  [
+    { tokens: [{ principal: "a", sha256: HASH }, { principal: "b", sha256: HASH.toUpperCase() }] },
+    "tokens.json:1:132: tokens[1].sha256: belongs to another principal too: one for each token",
+  ],
+  [
+    `{"tokens": [\n  {"principal": "a", "sha256": "${HASH}", "servers": ["x"], "servers": []}\n]}`,
+    "tokens.json:2:118: tokens[0].servers: is there twice: each name once",
+  ],
+  [{ tokens: [], "a\nb": 1 }, 'tokens.json:1:14: ["a\\nb"]: is not known here'],
   [
     { tokens: [{ principal: "a b", sha256: HASH }] },
-    "tokens.json: tokens[0].principal: 1 to 64 letters, digits, dots, dashes, underscores or @",
+    "tokens.json:1:25: tokens[0].principal: 1 to 64 letters, digits, dots, dashes, underscores or @",
   ],
   [
     { tokens: [{ principal: "a", sha256: HASH }, { principal: "a", sha256: "hunter2" }] },
-    "tokens.json: tokens[1].sha256: 64 hexadecimal digits",
-  ],
-  [
-    { tokens: [{ principal: "a", sha256: HASH, expires: "soon" }] },
-    "tokens.json: tokens[0].expires: a date such as 2027-01-31",
+    "tokens.json:1:132: tokens[1].sha256: 64 hexadecimal digits",
   ],
   [
     { tokens: [{ principal: "a", sha256: HASH, servers: "all" }] },
-    "tokens.json: tokens[0].servers: a list of server names",
+    "tokens.json:1:115: tokens[0].servers: a list of server names",
   ],
   [
     { tokens: [{ principal: "a", sha256: HASH, token: "hunter2" }] },
-    'tokens.json: tokens[0]: Unrecognized key: "token"',
+    "tokens.json:1:105: tokens[0].token: is not known here",
   ],
 ];
 for (const [content, line] of MISTAKES) {

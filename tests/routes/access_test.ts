@@ -66,8 +66,12 @@ const TOKENS: [string, Record<string, string>, number, boolean | undefined][] = 
   ["a wrong token", bearer("wrong"), 401, true],
   ["a token that begins like the right one", bearer("righ"), 401, true],
   ["a token with more behind it", bearer("right right"), 401, true],
-  ["another scheme", { authorization: "Basic cmlnaHQ=" }, 401, true],
-  ["an empty token", { authorization: "Bearer " }, 401, true],
+  ["the right token twice", { authorization: "Bearer right, Bearer right" }, 401, true],
+  ["the right token without its scheme", { authorization: "right" }, 401, false],
+  ["another scheme", { authorization: "Basic cmlnaHQ=" }, 401, false],
+  ["the right token under another scheme", { authorization: "Token right" }, 401, false],
+  ["an empty token", { authorization: "Bearer " }, 401, false],
+  ["the right token in a cookie", { cookie: "access_token=right" }, 401, false],
   ["an expired token", bearer("expired"), 401, true],
   ["a token that expires later", bearer("later"), 200, undefined],
 ];
@@ -88,8 +92,7 @@ for (const [what, headers, status, invalid] of TOKENS) {
     if (invalid === undefined) assertEquals(challenge, null);
     else {
       assertExists(challenge);
-      assert(challenge.startsWith("Bearer "));
-      assertEquals(challenge.includes('error="invalid_token"'), invalid);
+      assertEquals(challenge, `Bearer realm="sojourn"${invalid ? ', error="invalid_token"' : ""}`);
       assertEquals(harness.backends.length, 0);
     }
     await stop();
@@ -106,9 +109,61 @@ Deno.test("A token in the URL lets nobody in", async () => {
 Deno.test("Health needs no token and no Host, and every other page does", async () => {
   const { send, stop } = start({ tokens: [token("right", "r")] });
   assertEquals((await send({}, { method: "GET", url: "http://evil.example/health" })).status, 200);
-  for (const path of ["/", "/sessions", "/nope", "/health/x", `/mcp/${SERVER}`]) {
+  for (const path of ["/", "/sessions", "/nope", "/health/x", "//health", "/Health", `/mcp/${SERVER}`]) {
     assertEquals((await send({}, { method: "GET", url: `http://localhost${path}` })).status, 401, path);
   }
+  await stop();
+});
+
+Deno.test("What is open to all leads nowhere else, however its URL is read", async () => {
+  const { send, stop, harness } = start({ tokens: [token("right", "r")] });
+  for (
+    const url of [
+      `http://h/health?/mcp/${SERVER}`,
+      `http://localhost/health#/mcp/${SERVER}`,
+      `http://localhost/health?x=http://localhost/mcp/${SERVER}`,
+      `http://localhost/health/../mcp/${SERVER}`,
+      `http://localhost/health/%2e%2e/mcp/${SERVER}`,
+      `http://localhost/%68ealth`,
+      `http://localhost/health;/mcp/${SERVER}`,
+    ]
+  ) {
+    for (const origin of [{}, { origin: "http://localhost" }]) {
+      const response = await send(origin, { url });
+      assert([401, 405].includes(response.status), `${url}: ${response.status}`);
+      await response.body?.cancel();
+    }
+  }
+  assertEquals(harness.backends.length, 0);
+  await stop();
+});
+
+Deno.test("A token is good up to the millisecond before it expires", async () => {
+  const now = new Harness().clock.wallTime();
+  const { send, stop, harness } = start({ tokens: [token("a", "alice", { expiresAtMs: now + 1_000 })] });
+  await harness.clock.advance(999);
+  const last = await send(bearer("a"));
+  await last.body?.cancel();
+  assertEquals(last.status, 200);
+  await harness.clock.advance(1);
+  assertEquals((await send(bearer("a"))).status, 401);
+  await stop();
+});
+
+Deno.test("An `initialize` that names somebody else's session opens one's own and leaves that one alone", async () => {
+  const { send, stop, harness } = start({ tokens: [token("a", "alice"), token("b", "bob")] });
+  const open = async (secret: string, headers: Record<string, string> = {}) => {
+    const response = await send({ ...bearer(secret), ...headers });
+    await response.body?.cancel();
+    assertEquals(response.status, 200);
+    return { "mcp-session-id": response.headers.get("mcp-session-id") ?? "" };
+  };
+  const alices = await open("a");
+  const bobs = await open("b", alices);
+  assert(alices["mcp-session-id"] !== bobs["mcp-session-id"]);
+  assertEquals(harness.backends.length, 2);
+  assertEquals((await send({ ...bearer("a"), ...alices }, { body: NOTE })).status, 202);
+  assertEquals((await send({ ...bearer("b"), ...bobs }, { body: NOTE })).status, 202);
   await stop();
 });
 
@@ -202,6 +257,13 @@ const ORIGINS: [string, Partial<AccessRules>, boolean][] = [
   ["https://evil.example", {}, false],
   ["null", {}, false],
   ["garbage", {}, false],
+  ["https://localhost:3000", {}, true],
+  ["http://localhost:3000/page", {}, false],
+  ["http://user@localhost:3000", {}, false],
+  ["http://localhost:3000, http://evil.example", {}, false],
+  ["file://", {}, false],
+  ["chrome-extension://abcdef", {}, false],
+  ["chrome-extension://abcdef", { allowedOrigins: ["chrome-extension://abcdef"] }, true],
   ["", {}, false],
   ["https://ok.example", { allowedOrigins: ["https://ok.example"] }, true],
   ["https://OK.example", { allowedOrigins: ["https://ok.example"] }, true],
@@ -271,4 +333,105 @@ Deno.test("The administrator is known by a token of its own", () => {
   assert("isAdmin" in admin && admin.isAdmin);
   assert("isAdmin" in alice);
   assertFalse(alice.isAdmin);
+});
+
+Deno.test("A preflight is answered in these words", async () => {
+  const { send, stop } = start({ tokens: [token("a", "alice")], allowedOrigins: ["https://ok.example"] });
+  for (const path of [`/mcp/${SERVER}`, "/health", "/sessions"]) {
+    const preflight = await send({
+      origin: "https://ok.example",
+      "access-control-request-method": "GET",
+      "access-control-request-headers": "authorization",
+    }, { method: "OPTIONS", url: `http://localhost:3000${path}` });
+    assertEquals([preflight.status, Object.fromEntries(preflight.headers)], [204, {
+      "access-control-allow-headers":
+        "accept,authorization,content-type,last-event-id,mcp-protocol-version,mcp-session-id",
+      "access-control-allow-methods": "GET,POST,DELETE",
+      "access-control-allow-origin": "https://ok.example",
+      "access-control-expose-headers": "mcp-session-id,mcp-protocol-version,retry-after,www-authenticate",
+      "access-control-max-age": "600",
+      vary: "Origin, Access-Control-Request-Headers",
+    }]);
+  }
+  assertEquals((await send({}, { method: "OPTIONS" })).status, 401, "no browser, so no preflight");
+  await stop();
+});
+
+// [what is asked, its URL, method and headers, status].
+const ANSWERS: [string, string, string, Record<string, string>, number][] = [
+  ["health", "/health", "GET", {}, 200],
+  ["a method that health does not know", "/health", "DELETE", {}, 405],
+  ["no token", `/mcp/${SERVER}`, "GET", {}, 401],
+  ["no session", `/mcp/${SERVER}`, "GET", bearer("a"), 400],
+  ["an unknown session", `/mcp/${SERVER}`, "DELETE", { ...bearer("a"), "mcp-session-id": "x" }, 404],
+  ["an unknown server", "/mcp/none", "GET", bearer("a"), 404],
+  ["an unknown page", "/none", "GET", bearer("a"), 404],
+  ["an unknown method", `/mcp/${SERVER}`, "PUT", bearer("a"), 405],
+];
+for (const [what, path, method, headers, status] of ANSWERS) {
+  Deno.test(`A page of an allowed origin can read the answer to ${what}, which is everybody's`, async () => {
+    const { send, stop } = start({ tokens: [token("a", "alice")], allowedOrigins: ["https://ok.example"] });
+    const ask = (more: Record<string, string>) =>
+      send({ ...headers, ...more }, { method, url: `http://localhost:3000${path}` });
+    const [read, plain] = [await ask({ origin: "https://ok.example" }), await ask({})];
+    assertEquals([read.status, plain.status], [status, status]);
+    assertEquals(read.headers.get("access-control-allow-origin"), "https://ok.example");
+    assertEquals(read.headers.get("vary"), "Origin");
+    assertEquals(plain.headers.get("access-control-allow-origin"), null);
+    assertEquals(read.headers.get("content-type"), plain.headers.get("content-type"));
+    assertEquals(await read.text(), await plain.text());
+    await stop();
+  });
+}
+
+Deno.test("A page of another origin can read nothing, not even health", async () => {
+  const { send, stop } = start();
+  for (const path of ["/health", `/mcp/${SERVER}`, "/none"]) {
+    const response = await send({ origin: "https://evil.example" }, {
+      method: "GET",
+      url: `http://localhost:3000${path}`,
+    });
+    await response.body?.cancel();
+    assertEquals(response.status, path === "/health" ? 200 : 403);
+    assertEquals(response.headers.get("access-control-allow-origin"), null);
+  }
+  await stop();
+});
+
+Deno.test("A refusal is a JSON-RPC error where MCP is spoken and a problem document elsewhere", async () => {
+  const { send, stop } = start({ tokens: [token("a", "alice")] });
+  for (const [headers, status] of [[{}, 401], [{ origin: "null" }, 403]] as const) {
+    const mcp = await send(headers);
+    assertEquals([mcp.status, mcp.headers.get("content-type")], [status, "application/json"]);
+    const { jsonrpc, id, error } = await mcp.json();
+    assertEquals([jsonrpc, id, error.code], ["2.0", null, -32000]);
+    const page = await send(headers, { method: "GET", url: "http://localhost:3000/sessions" });
+    assertEquals([page.status, page.headers.get("content-type")], [status, "application/problem+json"]);
+    await page.body?.cancel();
+  }
+  await stop();
+});
+
+Deno.test("Of a thousand tokens each is found, also where digests begin alike, and no other is", () => {
+  const names = Array.from({ length: 1_000 }, (_, i) => `p${i}`);
+  const alike = digestOf("p0");
+  alike[31]! ^= 1;
+  const { access } = start({
+    tokens: [{ ...token("", "alike"), digest: alike }, ...names.map((name) => token(name, name))],
+  });
+  const identify = (secret: string) => access.identify(new Headers(bearer(secret)));
+  for (const name of names) {
+    const identity = identify(name);
+    assert("principal" in identity);
+    assertEquals(identity.principal, name);
+  }
+  for (const name of names) assert("failure" in identify(`${name}x`));
+});
+
+Deno.test("Of one token given twice the entry counts that has not expired", () => {
+  const now = new Harness().clock.wallTime();
+  for (const ends of [[now, now + 1], [now + 1, now]]) {
+    const { access } = start({ tokens: ends.map((expiresAtMs) => token("a", "alice", { expiresAtMs })) });
+    assert("principal" in access.identify(new Headers(bearer("a"))));
+  }
 });
