@@ -1,0 +1,339 @@
+/**
+ * Runs the official conformance suite twice: directly on the fixture server over HTTP, and through the gateway to the
+ * same server on stdio. Whatever passes directly has to pass through the gateway: `deno task conformance`.
+ *
+ * What does not pass in both places is in {@link KNOWN} with its reason, exactly as it comes out, and in
+ * `docs/conformance.md`; anything else fails the run, also an entry that no longer holds.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { Gateway, PROJECT } from "../tests/e2e/gateway.ts";
+
+/** One run of the suite, in one of its versions. */
+export interface Suite {
+  readonly name: string;
+  readonly version: string;
+  readonly args: readonly string[];
+  /** How many scenarios it runs: a suite that ran fewer has shown nothing. */
+  readonly scenarios: number;
+}
+
+/** Statuses of a check from good to bad; of a check that ran several times the worst counts. */
+const STATUSES = ["SUCCESS", "INFO", "SKIPPED", "WARNING", "FAILURE"] as const;
+/** How a check came out; `-` where it did not run. */
+export type Status = typeof STATUSES[number] | "-";
+
+/** Statuses by scenario and check. */
+export type Results = ReadonlyMap<string, ReadonlyMap<string, Status>>;
+
+/** A check that does not pass in both places, and why. */
+export interface Known {
+  readonly suite: string;
+  readonly scenario: string;
+  readonly check: string;
+  readonly direct: Status;
+  readonly gateway: Status;
+  readonly reason: string;
+}
+
+/** What the two runs of a suite show. */
+export interface Comparison {
+  readonly rows: readonly Row[];
+  /** What has to be explained or mended, in sentences. */
+  readonly problems: readonly string[];
+}
+
+/** The checks of one scenario that passed. */
+interface Row {
+  readonly scenario: string;
+  readonly direct: number;
+  readonly gateway: number;
+}
+
+const REQUIRED: Suite = {
+  name: "2025-11-25",
+  version: "0.2.0-alpha.12",
+  args: ["--requirements", "2025-11-25"],
+  scenarios: 33,
+};
+const LIFECYCLE: Suite = {
+  name: "lifecycle",
+  version: "0.2.0-alpha.12",
+  args: ["--scenario", "server-session-lifecycle", "--spec-version", "2025-11-25"],
+  scenarios: 1,
+};
+const OLDER: Suite = { name: "0.1.16", version: "0.1.16", args: ["--suite", "all"], scenarios: 32 };
+
+/** All that is run. */
+export const SUITES: readonly Suite[] = [REQUIRED, LIFECYCLE, OLDER];
+
+const JSON_IS_ALLOWED =
+  "An answer that comes at once is plain JSON, which the specification allows. With `SSE_AFTER_MS=0` it passes.";
+const NO_EVENT_IDS =
+  "The gateway's streams cannot be resumed yet: it sends neither event ids nor a priming event.";
+const NO_CLOSING =
+  "A server on stdio cannot have the stream of a call closed; the answer comes on the stream of its request.";
+const OLD_HEADER =
+  "The suite sends this request with `mcp-protocol-version: 2025-03-26`, a revision without priming events.";
+
+/** The only checks that may come out otherwise than passed in both places: suite, scenario, check, the outcomes, why. */
+export const KNOWN: readonly Known[] = ([
+  [
+    REQUIRED,
+    "server-sse-multiple-streams",
+    "server-sse-streams-functional",
+    "SUCCESS",
+    "INFO",
+    JSON_IS_ALLOWED,
+  ],
+  [REQUIRED, "server-sse-polling", "server-sse-priming-event", "SUCCESS", "WARNING", NO_EVENT_IDS],
+  [REQUIRED, "server-sse-polling", "server-sse-retry-field", "SUCCESS", "WARNING", NO_EVENT_IDS],
+  [REQUIRED, "server-sse-polling", "server-sse-disconnect-resume", "SUCCESS", "INFO", NO_CLOSING],
+  [OLDER, "server-sse-multiple-streams", "server-sse-streams-functional", "SUCCESS", "INFO", JSON_IS_ALLOWED],
+  [OLDER, "server-sse-polling", "server-sse-priming-event", "WARNING", "WARNING", OLD_HEADER],
+  [OLDER, "server-sse-polling", "server-sse-retry-field", "WARNING", "WARNING", OLD_HEADER],
+] as const).map(([suite, scenario, check, direct, gateway, reason]) => ({
+  suite: suite.name,
+  scenario,
+  check,
+  direct,
+  gateway,
+  reason,
+}));
+
+/** The name of the fixture in the gateway's servers file. */
+const SERVER_ID = "conformance";
+/** The suite does not always end its sessions. Each is a process, and 33 at a time are too much for a small machine. */
+const IDLE_TTL_MS = 5_000;
+/** On a slow machine an answer must not come as a stream instead of JSON: the suite counts the two differently. */
+const SSE_AFTER_MS = 60_000;
+/** The first start downloads. */
+const START_MS = 120_000;
+/** A run takes about 8 s, and on the first one the suite is downloaded. */
+const SUITE_MS = 300_000;
+/** How long the fixture may take to end. */
+const EXIT_MS = 5_000;
+
+/** The fixture server over HTTP and the gateway before the same on stdio. Disposing ends both. */
+export class Targets implements AsyncDisposable {
+  private constructor(
+    /** Where the fixture listens. */
+    readonly direct: string,
+    /** Where the gateway serves it. */
+    readonly gateway: string,
+    readonly stack: AsyncDisposableStack,
+  ) {}
+
+  static async start(): Promise<Targets> {
+    await using stack = new AsyncDisposableStack();
+    const direct = await startFixture(stack);
+    const gateway = stack.use(
+      await Gateway.start({
+        servers: {
+          [SERVER_ID]: {
+            command: "deno",
+            args: fixtureArgs("conformance_server.ts"),
+            session: { idleTtlMs: IDLE_TTL_MS },
+          },
+        },
+        env: { SSE_AFTER_MS: String(SSE_AFTER_MS) },
+      }),
+    );
+    return new Targets(direct, gateway.url(SERVER_ID), stack.move());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stack.disposeAsync();
+  }
+}
+
+/** Starts the fixture over HTTP and returns where it listens. */
+async function startFixture(stack: AsyncDisposableStack): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: fixtureArgs("conformance_http.ts"),
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  stack.defer(async () => {
+    const late = setTimeout(() => child.kill("SIGKILL"), EXIT_MS);
+    try {
+      child.kill("SIGTERM");
+    } catch {
+      // It ended by itself.
+    }
+    await child.status;
+    clearTimeout(late);
+  });
+  const late = setTimeout(() => child.kill("SIGKILL"), START_MS);
+  let text = "";
+  try {
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      const url = /listens on (\S+)\n/.exec(text)?.[1];
+      if (url !== undefined) return url;
+    }
+  } finally {
+    clearTimeout(late);
+  }
+  throw new Error(`The fixture server ended before it listened, and printed: ${text}`);
+}
+
+function fixtureArgs(file: string): string[] {
+  return ["run", "-A", "--frozen", join(PROJECT, "tests/fixtures", file)];
+}
+
+/**
+ * Runs a suite and reads what it wrote of each check.
+ *
+ * @param signal Ends it before its time.
+ * @throws {Error} Where it took too long or ran other than all of its scenarios.
+ */
+export async function runSuite(
+  { name, version, args, scenarios }: Suite,
+  url: string,
+  signal?: AbortSignal,
+): Promise<Results> {
+  signal?.throwIfAborted();
+  const folder = await Deno.makeTempDir({ prefix: "sojourn-conformance-" });
+  try {
+    const suite = `npm:@modelcontextprotocol/conformance@${version}`;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-A",
+        "--no-config",
+        "--no-lock",
+        suite,
+        "server",
+        "--url",
+        url,
+        ...args,
+        "-o",
+        "results",
+      ],
+      cwd: folder,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const end = () => child.kill("SIGKILL");
+    const late = setTimeout(end, SUITE_MS);
+    signal?.addEventListener("abort", end);
+    const { stdout, stderr } = await child.output();
+    clearTimeout(late);
+    signal?.removeEventListener("abort", end);
+    const results = await readResults(join(folder, "results"));
+    if (results.size === scenarios) return results;
+    const printed = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)).join("\n");
+    throw new Error(
+      `Suite ${name} ran ${results.size} of ${scenarios} scenarios against ${url}:\n${printed}`,
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Reads `server-SCENARIO-TIMESTAMP/checks.json`, for each scenario. */
+async function readResults(folder: string): Promise<Results> {
+  const results = new Map<string, Map<string, Status>>();
+  const folders = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
+  for (const { name } of folders.toSorted((a, b) => a.name < b.name ? -1 : 1)) {
+    const scenario = /^server-(.+)-\d{4}-\d\d-\d\dT/.exec(name)?.[1];
+    if (scenario === undefined) continue;
+    const checks: { id: string; status: typeof STATUSES[number] }[] = JSON.parse(
+      await Deno.readTextFile(join(folder, name, "checks.json")),
+    );
+    const statuses = new Map<string, Status>();
+    for (const { id, status } of checks) {
+      const before = statuses.get(id) ?? "-";
+      if (before === "-" || STATUSES.indexOf(status) > STATUSES.indexOf(before)) statuses.set(id, status);
+    }
+    results.set(scenario, statuses);
+  }
+  return results;
+}
+
+/** Sets the two runs of a suite beside each other. */
+export function compare(
+  suite: Suite,
+  { direct, gateway, known = KNOWN }: { direct: Results; gateway: Results; known?: readonly Known[] },
+): Comparison {
+  const problems: string[] = [];
+  const expected = known.filter((entry) => entry.suite === suite.name);
+  const met = new Set<Known>();
+  const rows: Row[] = [];
+  for (const scenario of new Set([...direct.keys(), ...gateway.keys()])) {
+    const left = direct.get(scenario) ?? new Map<string, Status>();
+    const right = gateway.get(scenario) ?? new Map<string, Status>();
+    rows.push({ scenario, direct: passedOf(left), gateway: passedOf(right) });
+    for (const check of new Set([...left.keys(), ...right.keys()])) {
+      const [before, behind] = [left.get(check) ?? "-", right.get(check) ?? "-"];
+      const entry = expected.find((entry) => entry.scenario === scenario && entry.check === check);
+      if (entry) met.add(entry);
+      const isKnown = entry?.direct === before && entry.gateway === behind;
+      if (isKnown || (entry === undefined && isFine(before, behind))) continue;
+      const outcome =
+        `${suite.name} ${scenario}: ${check} is ${before} directly, ${behind} through the gateway`;
+      problems.push(entry ? `${outcome}, not ${entry.direct} and ${entry.gateway} as KNOWN says` : outcome);
+    }
+  }
+  for (const { scenario, check } of expected.filter((entry) => !met.has(entry))) {
+    problems.push(`${suite.name} ${scenario}: ${check}, which KNOWN names, did not run`);
+  }
+  return { rows, problems };
+}
+
+/** Nothing is lost, and nothing is wrong. Notes (`INFO`) come and go with how many messages there were. */
+function isFine(direct: Status, gateway: Status): boolean {
+  const isBad = [direct, gateway].some((status) => status === "WARNING" || status === "FAILURE");
+  return !isBad && (direct !== "SUCCESS" || gateway === "SUCCESS");
+}
+
+function passedOf(statuses: ReadonlyMap<string, Status>): number {
+  return statuses.values().filter((status) => status === "SUCCESS").toArray().length;
+}
+
+/** The lines of a table: scenario, checks passed directly, checks passed through the gateway. */
+function table(title: string, rows: readonly Row[]): string[] {
+  const total = rows.reduce(
+    (sum, row) => ({ ...sum, direct: sum.direct + row.direct, gateway: sum.gateway + row.gateway }),
+    { scenario: "total", direct: 0, gateway: 0 },
+  );
+  const line = (cells: readonly [string, string, string]) =>
+    cells[0].padEnd(36) + cells[1].padStart(8) + cells[2].padStart(9);
+  return [
+    line([title, "direct", "gateway"]),
+    ...[...rows, total].map((row) => line([row.scenario, String(row.direct), String(row.gateway)])),
+  ];
+}
+
+/** {@link KNOWN} as the rows of the table in `docs/conformance.md`. */
+export function knownRows(): string[] {
+  return KNOWN.map(({ suite, scenario, check, direct, gateway, reason }) =>
+    `| ${suite} | ${scenario} | \`${check}\` | ${direct} | ${gateway} | ${reason} |`
+  );
+}
+
+async function main(): Promise<number> {
+  const print = (lines: readonly string[]) =>
+    void Deno.stdout.writeSync(new TextEncoder().encode(lines.join("\n") + "\n"));
+  const problems: string[] = [];
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort(new Error(`Stopped by ${signal}`)));
+  }
+  await using targets = await Targets.start();
+  for (const suite of SUITES) {
+    const direct = await runSuite(suite, targets.direct, stop.signal);
+    const gateway = await runSuite(suite, targets.gateway, stop.signal);
+    const comparison = compare(suite, { direct, gateway });
+    print([...table(`${suite.version} ${suite.args.join(" ")}`, comparison.rows), ""]);
+    problems.push(...comparison.problems);
+  }
+  print(KNOWN.map(({ suite, check, reason }) => `known, ${suite}: ${check}: ${reason}`));
+  print(problems.length === 0 ? ["The gateway loses nothing else."] : problems);
+  return problems.length === 0 ? 0 : 1;
+}
+
+if (import.meta.main) Deno.exit(await main());
