@@ -37,6 +37,10 @@ function limitsOf(settings: Settings, session: ServerConfig["session"]): Session
   return {
     idleTtlMs: cleanup ? session.idleTtlMs ?? settings.streamSessionTtlMs : 0,
     implicitTtlMs: settings.implicitTtlMs,
+    handshakeTtlMs: 0,
+    maxLifetimeMs: 0,
+    onOpenStream: "ping",
+    evictable: false,
     requestTimeoutMs: session.requestTimeoutMs ?? settings.requestTimeoutMs,
     startTimeoutMs: settings.startTimeoutMs,
     clientReplyTimeoutMs: settings.clientReplyTimeoutMs,

@@ -5,11 +5,25 @@
  */
 import type { EndReason } from "./end_reason.ts";
 
-/** TTLs in ms; 0 means never. */
+/** What becomes of a session whose deadline comes while its client holds the standalone stream open. */
+export type OnOpenStream = "ping" | "expire";
+
+/** What {@link LifetimeLimits.onOpenStream} may be. */
+export const ON_OPEN_STREAM = ["ping", "expire"] as const satisfies readonly OnOpenStream[];
+
+/** TTLs in ms; 0 means never. Where cleanup is off all of them are 0. */
 export interface LifetimeLimits {
+  /** Idle time after which a session expires. */
   readonly idleTtlMs: number;
   /** TTL until the client has come back with the id of a session that was opened implicitly. */
   readonly implicitTtlMs: number;
+  /** TTL of a session that was only ever initialized; 0 means that the idle TTL applies. */
+  readonly handshakeTtlMs: number;
+  /** Age from which on a session takes no new requests. */
+  readonly maxLifetimeMs: number;
+  readonly onOpenStream: OnOpenStream;
+  /** Whether an idle session may go before its deadline when memory runs out. */
+  readonly evictable: boolean;
 }
 
 /** The deadline of one session. */

@@ -19,6 +19,10 @@ import { FakeClock, settle } from "./fake_clock.ts";
 export const LIMITS: SessionLimits = {
   idleTtlMs: 300_000,
   implicitTtlMs: 30_000,
+  handshakeTtlMs: 0,
+  maxLifetimeMs: 0,
+  onOpenStream: "expire",
+  evictable: false,
   requestTimeoutMs: 3_600_000,
   startTimeoutMs: 60_000,
   clientReplyTimeoutMs: 60_000,

@@ -10,6 +10,10 @@ import type { SessionLimits } from "../../actors/supervisor.ts";
 export const SMALL: SessionLimits = {
   idleTtlMs: 90,
   implicitTtlMs: 30,
+  handshakeTtlMs: 0,
+  maxLifetimeMs: 0,
+  onOpenStream: "expire",
+  evictable: false,
   requestTimeoutMs: 250,
   startTimeoutMs: 150,
   clientReplyTimeoutMs: 40,
