@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { isLoopback, type ServerConfig, type Settings } from "./config/types.ts";
+import { isLoopback, type ServerConfig, type SettingOrigins, type Settings } from "./config/types.ts";
 import { logger } from "./log.ts";
-import { intervalFor } from "./servers.ts";
+import { type EffectiveLimits, effectiveLimits, intervalFor } from "./servers.ts";
 
 /** TTL of bridge sessions, in ms. */
 const BRIDGE_SESSION_TTL_MS = 300_000;
@@ -21,6 +21,7 @@ const log = logger("main");
 export interface Announcement {
   readonly config: {
     readonly settings: Settings;
+    readonly origins: SettingOrigins;
     readonly servers: readonly ServerConfig[];
     readonly serversFileFound: boolean;
   };
@@ -63,16 +64,7 @@ export function announce({ config, port, print }: Announcement): void {
       : undefined,
     ttlMs: settings.streamSessionTtlMs,
   });
-  for (const { id, session } of servers) {
-    if (!session.cleanup || session.idleTtlMs === 0) {
-      log.warn("Sessions of {serverId} never expire (its entry says so)", { serverId: id });
-    } else if (session.idleTtlMs !== undefined && !settings.disableStreamCleanup) {
-      log.info("Sessions of {serverId} expire after {ttlMs}ms (its entry says so)", {
-        serverId: id,
-        ttlMs: session.idleTtlMs,
-      });
-    }
-  }
+  for (const { id, session } of servers) announceLimits(id, effectiveLimits(config, session));
   announceAccess(settings);
   const [first] = servers;
   if (first !== undefined) {
@@ -101,6 +93,34 @@ function announceCleanup(
       kind,
       intervalMs: intervalFor(ttlMs),
       ttlMs,
+    });
+  }
+}
+
+/** What holds for a server's sessions and where it came from, and what of it may not be what was meant. */
+function announceLimits(serverId: string, { limits, cleanup, origins }: EffectiveLimits): void {
+  const { idleTtlMs, handshakeTtlMs, maxLifetimeMs, onOpenStream, evictable, requestTimeoutMs } = limits;
+  const values = { idleTtlMs, handshakeTtlMs, maxLifetimeMs, requestTimeoutMs, onOpenStream, evictable };
+  // The text has words where the properties, for machines, keep 0 and false.
+  const ms = (name: "idleTtlMs" | "handshakeTtlMs" | "maxLifetimeMs", zero: string) =>
+    values[name] === 0 ? zero : `{${name}}ms`;
+  const parts = [
+    `idle TTL ${ms("idleTtlMs", "never")} (${origins.idleTtlMs})`,
+    `handshake TTL ${ms("handshakeTtlMs", "off")} (${origins.handshakeTtlMs})`,
+    `max lifetime ${ms("maxLifetimeMs", "never")} (${origins.maxLifetimeMs})`,
+    `request timeout {requestTimeoutMs}ms (${origins.requestTimeoutMs})`,
+    `on open stream {onOpenStream} (${origins.onOpenStream})`,
+    `evictable ${evictable ? "yes" : "no"} (${origins.evictable})`,
+  ];
+  log.info(`Sessions of {serverId}: ${parts.join(", ")}`, { serverId, ...values, cleanup, origins });
+  // That the gateway's own settings say so was told for all servers.
+  if (idleTtlMs === 0 && maxLifetimeMs === 0 && origins.idleTtlMs === "file") {
+    const which = handshakeTtlMs === 0 ? "" : " once they are used";
+    log.warn(`Sessions of {serverId} never expire${which} (its entry says so)`, { serverId });
+  }
+  if (idleTtlMs > 0 && handshakeTtlMs >= idleTtlMs) {
+    log.warn("Sessions of {serverId}: the handshake TTL has no effect, the idle TTL being no longer", {
+      serverId,
     });
   }
 }

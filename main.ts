@@ -4,6 +4,7 @@
  * @module
  */
 import { Supervisor } from "./actors/supervisor.ts";
+import { TtlScale } from "./actors/pressure.ts";
 import { Sweeper } from "./actors/sweeper.ts";
 import { ProcessTable } from "./backends/process_table.ts";
 import { systemClock } from "./clock.ts";
@@ -13,7 +14,7 @@ import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
-import { maxBodyBytesOf, supervisedServers, sweepIntervalMs } from "./servers.ts";
+import { maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
 import { accessOf, tokensOf } from "./tokens.ts";
 import { announce } from "./announce.ts";
 import { onShutdownSignal } from "./signals.ts";
@@ -47,11 +48,17 @@ async function main(): Promise<void> {
 
   const clock = systemClock;
   const servers = supervisedServers(config, { clock, processes: new ProcessTable({ clock }) });
-  const supervisor = new Supervisor({ clock, servers });
-  const intervalMs = sweepIntervalMs(servers);
-  const sweeper = intervalMs === undefined
-    ? undefined
-    : new Sweeper({ clock, intervalMs, sessions: () => supervisor.sessions });
+  const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
+  const supervisor = new Supervisor({ clock, servers, scale, tombstones: settings.tombstones });
+  const shortestMs = shortestTtlMs(servers);
+  const sweeper = shortestMs === undefined ? undefined : new Sweeper({
+    clock,
+    shortestTtlMs: shortestMs,
+    sessions: () => supervisor.sessions,
+    scale,
+    events: supervisor.events,
+    closeConcurrency: settings.sweepCloseConcurrency,
+  });
   const access = accessOf(settings, { clock, tokens });
   const app = createApp({
     access,

@@ -4,11 +4,14 @@
  * @module
  */
 import type { SessionLimits, SupervisedServer } from "./actors/supervisor.ts";
-import { SWEEPS_PER_TTL } from "./actors/sweeper.ts";
+import { SWEEPS_PER_TTL } from "./actors/pressure.ts";
 import type { ProcessTable } from "./backends/process_table.ts";
 import { stdioBackend } from "./backends/stdio.ts";
 import type { Clock } from "./clock.ts";
-import type { ServerConfig, Settings } from "./config/types.ts";
+import type { ServerConfig, SettingOrigin, SettingOrigins, Settings } from "./config/types.ts";
+
+/** Where nothing expires and memory pressure may still evict, it is swept as if this were the TTL, in ms. */
+const EVICTION_TTL_MS = 300_000;
 
 /** What every backend shares. */
 export interface SharedParts {
@@ -16,36 +19,132 @@ export interface SharedParts {
   readonly processes: ProcessTable;
 }
 
-/** The servers to serve; disabled ones are not served at all. */
-export function supervisedServers(
-  { settings, servers }: { readonly settings: Settings; readonly servers: readonly ServerConfig[] },
-  { clock, processes }: SharedParts,
-): SupervisedServer[] {
-  return servers.filter((server) => !server.disabled).map(({ id, transport, session }) => ({
-    id,
-    limits: limitsOf(settings, session),
-    backend: transport.type === "stdio" ? stdioBackend({ server: transport, clock, processes }) : {
-      code: "serverNotServed",
-      detail: `server "${id}" is remote (${transport.type}), and this version serves stdio servers only`,
-    },
-  }));
+/** The gateway's settings and where each came from. */
+export interface LimitsConfig {
+  readonly settings: Settings;
+  readonly origins: SettingOrigins;
 }
 
-/** A server's own settings, where it has any, before the gateway's. */
-function limitsOf(settings: Settings, session: ServerConfig["session"]): SessionLimits {
-  const cleanup = session.cleanup && !settings.disableStreamCleanup;
+/** Where the value of a limit came from; `file` is the server's entry in the servers file. */
+export type LimitOrigin = SettingOrigin | "file";
+
+/** Where the limits that an entry may set came from, and whether time ends sessions at all. */
+export type LimitOrigins = Readonly<
+  Record<
+    | "idleTtlMs"
+    | "handshakeTtlMs"
+    | "maxLifetimeMs"
+    | "onOpenStream"
+    | "evictable"
+    | "requestTimeoutMs"
+    | "cleanup",
+    LimitOrigin
+  >
+>;
+
+/** What holds for the sessions of one server, and why. */
+export interface EffectiveLimits {
+  readonly limits: SessionLimits;
+  /** False where time ends no session: every limit that would is 0 or false. */
+  readonly cleanup: boolean;
+  readonly origins: LimitOrigins;
+}
+
+/** A server as the supervisor gets it, with the origins of its limits for whoever shows them. */
+export interface ConfiguredServer extends SupervisedServer {
+  readonly origins: LimitOrigins;
+}
+
+/** A value and where it came from. */
+interface Choice<Value> {
+  readonly value: Value;
+  readonly origin: LimitOrigin;
+}
+
+/** The servers to serve; disabled ones are not served at all. */
+export function supervisedServers(
+  config: LimitsConfig & { readonly servers: readonly ServerConfig[] },
+  { clock, processes }: SharedParts,
+): ConfiguredServer[] {
+  return config.servers.filter((server) => !server.disabled).map(({ id, transport, session }) => {
+    const { limits, origins } = effectiveLimits(config, session);
+    return {
+      id,
+      limits,
+      origins,
+      backend: transport.type === "stdio" ? stdioBackend({ server: transport, clock, processes }) : {
+        code: "serverNotServed",
+        detail: `server "${id}" is remote (${transport.type}), and this version serves stdio servers only`,
+      },
+    };
+  });
+}
+
+/**
+ * A server's own settings, where it has any, before the gateway's.
+ *
+ * Where cleanup is off, what ends sessions by time is off too, and its origin is the switch: `cleanup` of the
+ * server's entry, else `DISABLE_STREAM_CLEANUP`. An entry cannot turn on what the gateway turned off.
+ *
+ * @param session Of the server's entry.
+ */
+export function effectiveLimits(
+  { settings, origins }: LimitsConfig,
+  session: ServerConfig["session"],
+): EffectiveLimits {
+  const cleanup: Choice<boolean> = settings.disableStreamCleanup && session.cleanup !== false
+    ? { value: false, origin: origins.disableStreamCleanup }
+    : choose(session.cleanup, true, origins.disableStreamCleanup);
+  const unlessOff = <Value>(off: Value, choice: Choice<Value>): Choice<Value> =>
+    cleanup.value ? choice : { value: off, origin: cleanup.origin };
+  const idleTtlMs = unlessOff(
+    0,
+    choose(session.idleTtlMs, settings.streamSessionTtlMs, origins.streamSessionTtlMs),
+  );
+  const handshakeTtlMs = unlessOff(
+    0,
+    choose(session.handshakeTtlMs, settings.handshakeTtlMs, origins.handshakeTtlMs),
+  );
+  const maxLifetimeMs = unlessOff(
+    0,
+    choose(session.maxLifetimeMs, settings.maxLifetimeMs, origins.maxLifetimeMs),
+  );
+  const onOpenStream = choose(session.onOpenStream, settings.onOpenStream, origins.onOpenStream);
+  const evictable = unlessOff(false, choose(session.evictable, false, "default"));
+  const requestTimeoutMs = choose(
+    session.requestTimeoutMs,
+    settings.requestTimeoutMs,
+    origins.requestTimeoutMs,
+  );
   return {
-    idleTtlMs: cleanup ? session.idleTtlMs ?? settings.streamSessionTtlMs : 0,
-    implicitTtlMs: settings.implicitTtlMs,
-    handshakeTtlMs: 0,
-    maxLifetimeMs: 0,
-    onOpenStream: "ping",
-    evictable: false,
-    requestTimeoutMs: session.requestTimeoutMs ?? settings.requestTimeoutMs,
-    startTimeoutMs: settings.startTimeoutMs,
-    clientReplyTimeoutMs: settings.clientReplyTimeoutMs,
-    sseAfterMs: settings.sseAfterMs,
+    limits: {
+      idleTtlMs: idleTtlMs.value,
+      implicitTtlMs: settings.implicitTtlMs,
+      handshakeTtlMs: handshakeTtlMs.value,
+      maxLifetimeMs: maxLifetimeMs.value,
+      onOpenStream: onOpenStream.value,
+      evictable: evictable.value,
+      requestTimeoutMs: requestTimeoutMs.value,
+      startTimeoutMs: settings.startTimeoutMs,
+      clientReplyTimeoutMs: settings.clientReplyTimeoutMs,
+      sseAfterMs: settings.sseAfterMs,
+    },
+    cleanup: cleanup.value,
+    origins: {
+      idleTtlMs: idleTtlMs.origin,
+      handshakeTtlMs: handshakeTtlMs.origin,
+      maxLifetimeMs: maxLifetimeMs.origin,
+      onOpenStream: onOpenStream.origin,
+      evictable: evictable.origin,
+      requestTimeoutMs: requestTimeoutMs.origin,
+      cleanup: cleanup.origin,
+    },
   };
+}
+
+/** What the server's entry says, else what holds for all servers. */
+function choose<Value>(own: Value | undefined, general: Value, origin: SettingOrigin): Choice<Value> {
+  return own === undefined ? { value: general, origin } : { value: own, origin: "file" };
 }
 
 /** The longest body for a server, in bytes: its own bound before the gateway's. */
@@ -56,10 +155,25 @@ export function maxBodyBytesOf(
   return (serverId) => own.get(serverId) ?? settings.maxBodyBytes;
 }
 
-/** The interval that serves the shortest TTL in force, in ms; undefined where nothing ever expires. */
+/** The interval that serves the shortest TTL in force, in ms; undefined where there is nothing to sweep for. */
 export function sweepIntervalMs(servers: Iterable<SupervisedServer>): number | undefined {
-  const ttls = Array.from(servers, ({ limits }) => limits.idleTtlMs).filter((ttlMs) => ttlMs > 0);
-  return ttls.length === 0 ? undefined : intervalFor(Math.min(...ttls));
+  const ttlMs = shortestTtlMs(servers);
+  return ttlMs === undefined ? undefined : intervalFor(ttlMs);
+}
+
+/**
+ * The shortest time after which the sweeper may find a session expired, in ms; undefined where none ever expires and
+ * none may be evicted. Implicit sessions whose id never came back do not count: they end by themselves.
+ */
+export function shortestTtlMs(servers: Iterable<SupervisedServer>): number | undefined {
+  const limits = Array.from(servers, (server) => server.limits);
+  const ttls = limits.flatMap(({ idleTtlMs, handshakeTtlMs, maxLifetimeMs }) => [
+    idleTtlMs,
+    handshakeTtlMs,
+    maxLifetimeMs,
+  ]).filter((ttlMs) => ttlMs > 0);
+  if (ttls.length > 0) return Math.min(...ttls);
+  return limits.some(({ evictable }) => evictable) ? EVICTION_TTL_MS : undefined;
 }
 
 /** How often to sweep for a TTL, in ms; at least 1. */

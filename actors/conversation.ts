@@ -22,6 +22,7 @@ import { type Failure, rpcErrorText } from "../errors.ts";
 import { logger } from "../log.ts";
 import {
   encodeNotification,
+  encodeRequest,
   type NotificationMessage,
   type RequestMessage,
   type ResponseMessage,
@@ -57,6 +58,16 @@ export interface ConversationOptions {
 
 /** Requests of the server that may wait for the client; each further one gets an error at once. */
 const MAX_QUESTIONS = 256;
+/** Progress gives a request its time-out anew, until it took so many of them: reports alone are no result. */
+const MAX_TIMEOUTS = 24;
+
+/** One request in flight, as monitoring shows it. */
+export interface InFlight {
+  /** Who waits for its answer. */
+  readonly asker: "client" | "server";
+  readonly method: string;
+  readonly ageMs: number;
+}
 
 const log = logger("session");
 
@@ -98,6 +109,39 @@ export class Conversation {
   /** Requests in flight in either direction. While there is one, the session is in use. */
   get inFlight(): number {
     return this.#exchanges.size + this.#questions.inFlight;
+  }
+
+  /** What is in flight, oldest first. */
+  listInFlight(now: number): InFlight[] {
+    const asked = Array.from(
+      this.#exchanges,
+      ({ method, sentAt }) => ({ method, sentAt, asker: "client" as const }),
+    );
+    const questions = Array.from(this.#questions).filter(({ counts }) => counts)
+      .map(({ method, since }) => ({ method, sentAt: since, asker: "server" as const }));
+    return [...asked, ...questions].sort((a, b) => a.sentAt - b.sentAt)
+      .map(({ asker, method, sentAt }) => ({ asker, method, ageMs: now - sentAt }));
+  }
+
+  /** Whether the client holds its standalone stream open, as far as anybody can tell. */
+  get hasStandalone(): boolean {
+    return this.#standalone?.open === true;
+  }
+
+  /** Streams to the client that are open: the standalone one and replies that wait for their answer. */
+  get openStreams(): number {
+    return Array.from(this.#exchanges).filter(({ reply }) => reply.open).length +
+      (this.hasStandalone ? 1 : 0);
+  }
+
+  /** Asks the client on its standalone stream whether it is there. */
+  ping(id: string): void {
+    this.#standalone?.send(encodeRequest(id, "ping"));
+  }
+
+  /** The client answered a ping of the gateway's: it lives, though it does not use the session. */
+  alive(): void {
+    this.#questions.clientHeard();
   }
 
   /** Whether the server waits for the client. */
@@ -193,7 +237,7 @@ export class Conversation {
       const detail = `${MAX_QUESTIONS} requests wait for it already`;
       return this.#options.send(rpcErrorText({ code: "clientSilent", detail }, message.id));
     }
-    this.#questions.ask(message.id, now);
+    this.#questions.ask(message.id, message.method, now);
     const stream = this.#streamFor(message);
     if (stream === undefined) return this.#keep(message.text, message.id, now);
     stream.send(message.text);
@@ -203,6 +247,7 @@ export class Conversation {
   /** The server tells. */
   serverTold(message: NotificationMessage, now: number): void {
     if (message.method === "notifications/cancelled") return this.#serverCancelled(message, now);
+    if (message.method === "notifications/progress") this.#onProgress(message, now);
     const stream = this.#streamFor(message);
     if (stream !== undefined) stream.send(message.text);
     else if (message.method !== "notifications/progress") this.#keep(message.text, undefined, now);
@@ -217,7 +262,7 @@ export class Conversation {
   onTime(now: number): number {
     let next = Infinity;
     for (const exchange of this.#exchanges) {
-      const leftMs = exchange.timeoutMs - this.#ageMs(exchange, now);
+      const leftMs = this.#leftMs(exchange, now);
       if (leftMs <= 0) {
         this.#timeOut(exchange, now);
         continue;
@@ -281,18 +326,30 @@ export class Conversation {
     }
   }
 
+  /** A request whose client asked for progress has its time-out anew with each report. */
+  #onProgress({ method, params }: NotificationMessage, now: number): void {
+    const exchange = this.#exchanges.parentOf(method, params);
+    if (exchange === undefined) return;
+    exchange.freshAt = now;
+    exchange.waitedMsBefore = this.#questions.waitedMs(now);
+  }
+
   /**
-   * How long the server has had for a request: time that it waited for the client is not its own. That is worth one
+   * How long the server still has for a request. Time that it waited for the client is not its own: that is worth one
    * more time-out at most, or a server that asks without end would keep a request for ever.
    */
-  #ageMs({ sentAt, waitedMsBefore, timeoutMs }: Exchange, now: number): number {
-    return now - sentAt - Math.min(this.#questions.waitedMs(now) - waitedMsBefore, timeoutMs);
+  #leftMs({ sentAt, freshAt, waitedMsBefore, timeoutMs }: Exchange, now: number): number {
+    const waitedMs = Math.min(this.#questions.waitedMs(now) - waitedMsBefore, timeoutMs);
+    return Math.min(freshAt + waitedMs + timeoutMs, sentAt + MAX_TIMEOUTS * timeoutMs) - now;
   }
 
   #timeOut(exchange: Exchange, now: number): void {
     this.#exchanges.take(exchange.id);
     this.#lastUsed = now;
-    const detail = `${exchange.method} took more than ${exchange.timeoutMs} ms`;
+    const { method, sentAt, freshAt, timeoutMs } = exchange;
+    const isCapped = now - sentAt >= MAX_TIMEOUTS * timeoutMs;
+    const since = freshAt > sentAt && !isCapped ? " since its last progress" : "";
+    const detail = `${method} took more than ${isCapped ? MAX_TIMEOUTS * timeoutMs : timeoutMs} ms${since}`;
     this.#options.send(
       encodeNotification("notifications/cancelled", { requestId: exchange.id, reason: detail }),
     );

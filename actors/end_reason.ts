@@ -21,6 +21,23 @@ export const END_REASONS = {
 
 export type EndReason = keyof typeof END_REASONS;
 
+/** Who brought an end about. */
+export type EndedBy = "client" | "administrator" | "gateway" | "server" | "time" | "memory pressure";
+
+/** Who brings about an end of each kind. */
+export const ENDED_BY: Readonly<Record<EndReason, EndedBy>> = {
+  client_delete: "client",
+  idle: "time",
+  implicit: "time",
+  max_lifetime: "time",
+  evicted: "memory pressure",
+  backend_exit: "server",
+  backend_start_failed: "server",
+  admin: "administrator",
+  shutdown: "gateway",
+  protocol_error: "server",
+};
+
 /**
  * What a request that was in flight at the end is answered.
  *

@@ -17,8 +17,10 @@ export interface Exchange {
   readonly reply: Reply;
   /** When it was sent to the backend, in ms of the session's clock. */
   readonly sentAt: number;
+  /** From when on its time-out counts: it was sent, or the server last reported progress. */
+  freshAt: number;
   /** How long the session had waited for its client until then (see `Questions.waitedMs`). */
-  readonly waitedMsBefore: number;
+  waitedMsBefore: number;
   readonly timeoutMs: number;
   readonly progressToken: RequestId | undefined;
   /** The task whose result it waits for. */
@@ -63,6 +65,7 @@ export class Exchanges {
       method,
       reply,
       ...times,
+      freshAt: times.sentAt,
       progressToken,
       taskId: method === "tasks/result" && typeof params?.taskId === "string" ? params.taskId : undefined,
       slow: false,

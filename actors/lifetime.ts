@@ -1,17 +1,33 @@
 /**
- * How long a session lives while nobody uses it.
+ * How long a session lives. Every instant at which one may end by time is reckoned here; that it ends is decided in
+ * `session.ts`, which also knows whether it is in use.
+ *
+ * Two instants count:
+ *
+ * - the *idle deadline*: `last use + effective TTL`, later where something extended it;
+ * - the *end of life*: `opened + MAX_LIFETIME_MS`, less up to a tenth by chance, so that sessions which were opened
+ *   together do not end together.
+ *
+ * A client that holds its standalone stream open may only be reading. At its idle deadline such a session is asked
+ * with a `ping` first, and has until {@link PING_TIMEOUT_MS} later. An answer proves that somebody is there: the
+ * deadline moves by one TTL, though the session is as idle as before. No answer means that the stream is half open.
  *
  * @module
  */
 import type { EndReason } from "./end_reason.ts";
+import type { TtlScale } from "./pressure.ts";
 
 /** What becomes of a session whose deadline comes while its client holds the standalone stream open. */
 export type OnOpenStream = "ping" | "expire";
 
-/** What {@link LifetimeLimits.onOpenStream} may be. */
-export const ON_OPEN_STREAM = ["ping", "expire"] as const satisfies readonly OnOpenStream[];
+/** How long a client has to answer the `ping` at its deadline, in ms. */
+export const PING_TIMEOUT_MS = 10_000;
+/** Begins the ids of those pings. */
+const PING_ID = "sojourn:ping:";
+/** How much of a maximum lifetime chance may take off. */
+const JITTER = 0.1;
 
-/** TTLs in ms; 0 means never. Where cleanup is off all of them are 0. */
+/** TTLs in ms; 0 means never. Where cleanup is off the session's own are 0. */
 export interface LifetimeLimits {
   /** Idle time after which a session expires. */
   readonly idleTtlMs: number;
@@ -26,15 +42,58 @@ export interface LifetimeLimits {
   readonly evictable: boolean;
 }
 
-/** The deadline of one session. */
+/** The limit that a session's TTL comes from. */
+export type TtlSource = "idleTtlMs" | "implicitTtlMs" | "handshakeTtlMs";
+
+/** The TTL in force and where it comes from. */
+export interface TtlInForce {
+  readonly source: TtlSource;
+  /** As configured, in ms; Infinity for never. */
+  readonly configuredMs: number;
+  /** As memory pressure leaves it, in ms. */
+  readonly effectiveMs: number;
+}
+
+/** Why time ends a session. */
+export type ExpiryReason = Extract<EndReason, "idle" | "implicit" | "max_lifetime" | "evicted">;
+
+/** How to make a {@link Lifetime}. */
+export interface LifetimeOptions {
+  readonly limits: LifetimeLimits;
+  readonly scale: TtlScale;
+  readonly openedAt: number;
+  /** Whether the client sent no `initialize`: it may never have wanted a session. */
+  readonly implicit: boolean;
+  /** From 0 (included) to 1. */
+  readonly random: () => number;
+}
+
+/** See the module's documentation. All instants are ms of the session's clock. */
 export class Lifetime {
   readonly #limits: LifetimeLimits;
-  /** True until the client of an implicit session has used its id: it may never have wanted a session. */
+  readonly #scale: TtlScale;
+  /** From when on the session takes no new requests; Infinity for never. */
+  readonly endOfLife: number;
+  /** True until the client of an implicit session has used its id. */
   #unclaimed: boolean;
+  /** True until the client has asked for anything but the handshake. */
+  #unused = true;
+  /** When the client last answered a ping of ours. */
+  #aliveAt = -Infinity;
+  /** An administrator keeps the session until then. */
+  #extendedUntil = -Infinity;
+  /** The ping that is out, and for which deadline it was sent. */
+  #ping: { readonly deadline: number; readonly until: number } | undefined;
+  #pings = 0;
 
-  constructor(limits: LifetimeLimits, { implicit }: { implicit: boolean }) {
+  constructor({ limits, scale, openedAt, implicit, random }: LifetimeOptions) {
     this.#limits = limits;
+    this.#scale = scale;
     this.#unclaimed = implicit;
+    const { maxLifetimeMs } = limits;
+    this.endOfLife = maxLifetimeMs === 0
+      ? Infinity
+      : openedAt + Math.ceil(maxLifetimeMs * (1 - JITTER * random()));
   }
 
   /** The client used the session's id. */
@@ -42,21 +101,87 @@ export class Lifetime {
     this.#unclaimed = false;
   }
 
-  /** The instant at which a session that stays idle since `lastUsed` expires; Infinity for never. */
-  deadline(lastUsed: number): number {
-    const { idleTtlMs, implicitTtlMs } = this.#limits;
-    if (idleTtlMs === 0) return Infinity;
-    const shorter = this.#unclaimed && implicitTtlMs > 0;
-    return lastUsed + (shorter ? Math.min(idleTtlMs, implicitTtlMs) : idleTtlMs);
-  }
-
   /** Whether the client of an implicit session has yet to use its id. */
   get unclaimed(): boolean {
     return this.#unclaimed;
   }
 
-  /** The reason with which it ends once its deadline has passed. */
-  get expiryReason(): EndReason {
+  /** The client asked for something that is no handshake. */
+  use(): void {
+    this.#unused = false;
+  }
+
+  /** Which TTL holds, and how long it is. */
+  get ttl(): TtlInForce {
+    const { idleTtlMs, implicitTtlMs, handshakeTtlMs } = this.#limits;
+    let source: TtlSource = "idleTtlMs";
+    let configuredMs = orNever(idleTtlMs);
+    if (this.#unclaimed && implicitTtlMs < configuredMs && implicitTtlMs > 0 && idleTtlMs > 0) {
+      source = "implicitTtlMs";
+      configuredMs = implicitTtlMs;
+    } else if (this.#unused && handshakeTtlMs < configuredMs && handshakeTtlMs > 0) {
+      source = "handshakeTtlMs";
+      configuredMs = handshakeTtlMs;
+    }
+    return { source, configuredMs, effectiveMs: this.#scale.effective(configuredMs) };
+  }
+
+  /** The instant at which a session that stays idle since `lastUsed` is over; Infinity for never. */
+  deadline(lastUsed: number): number {
+    return Math.min(this.#idleDeadline(lastUsed), this.endOfLife);
+  }
+
+  /** With which reason a session that was last used then ends at its deadline. */
+  reasonAt(lastUsed: number): ExpiryReason {
+    if (this.endOfLife < this.#idleDeadline(lastUsed)) return "max_lifetime";
     return this.#unclaimed ? "implicit" : "idle";
   }
+
+  /**
+   * The deadline has come; may the client be asked whether it is still there?
+   *
+   * @returns The id of the `ping` to send, or undefined where asking is of no use.
+   */
+  ask(lastUsed: number, now: number): string | undefined {
+    const deadline = this.#unasked(lastUsed);
+    if (this.#limits.onOpenStream !== "ping" || now >= this.endOfLife || this.#isAsked(deadline)) {
+      return undefined;
+    }
+    this.#ping = { deadline, until: now + PING_TIMEOUT_MS };
+    return `${PING_ID}${++this.#pings}`;
+  }
+
+  /** Whether an answer is to a ping of ours. The right one moves the deadline; one that comes late changes nothing. */
+  answered(id: unknown, now: number): boolean {
+    if (typeof id !== "string" || !id.startsWith(PING_ID)) return false;
+    if (this.#ping !== undefined && id === `${PING_ID}${this.#pings}`) {
+      this.#ping = undefined;
+      this.#aliveAt = now;
+    }
+    return true;
+  }
+
+  /** Keeps the session from expiring idle until then. */
+  extend(until: number): void {
+    this.#extendedUntil = Math.max(this.#extendedUntil, until);
+  }
+
+  #idleDeadline(lastUsed: number): number {
+    const deadline = this.#unasked(lastUsed);
+    return this.#isAsked(deadline) ? this.#ping!.until : deadline;
+  }
+
+  /** The idle deadline, pings aside. */
+  #unasked(lastUsed: number): number {
+    return Math.max(Math.max(lastUsed, this.#aliveAt) + this.ttl.effectiveMs, this.#extendedUntil);
+  }
+
+  /** Whether a ping is out for this deadline. A message moves the deadline, and then the ping tells nothing more. */
+  #isAsked(deadline: number): boolean {
+    return this.#ping !== undefined && deadline <= this.#ping.deadline;
+  }
+}
+
+function orNever(ttlMs: number): number {
+  return ttlMs === 0 ? Infinity : ttlMs;
 }

@@ -32,4 +32,4 @@ export type Signal =
   | { readonly tag: "exit"; readonly exit: BackendExit }
   | { readonly tag: "full" | "room" }
   | { readonly tag: "wake" }
-  | { readonly tag: "end"; readonly reason: EndReason };
+  | { readonly tag: "end"; readonly reason: EndReason; readonly detail: string | undefined };

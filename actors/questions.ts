@@ -13,6 +13,7 @@ import type { ClientStream } from "./client.ts";
 /** One request of the server that the client has not answered. */
 export interface Question {
   readonly id: RequestId;
+  readonly method: string;
   /** When it was asked, then when it was delivered, in ms of the session's clock. */
   since: number;
   /** The stream that it went out on; undefined while it is kept for want of one. */
@@ -54,8 +55,8 @@ export class Questions {
   }
 
   /** Notes a question that no stream could take yet. */
-  ask(id: RequestId, now: number): void {
-    this.#byId.set(id, { id, since: now, stream: undefined, counts: false });
+  ask(id: RequestId, method: string, now: number): void {
+    this.#byId.set(id, { id, method, since: now, stream: undefined, counts: false });
   }
 
   /** Notes that a question went out to the client. */

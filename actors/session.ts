@@ -27,33 +27,33 @@
  *
  * ## Where a session expires
  *
- * In `#expireIfDue`, and nowhere else (`lifetime.ts` says when): nothing in flight and `now ≥ lastUsed + TTL`. It is asked before each
- * message of the client, when the timer fires, and by the sweeper. There is one timer, re-armed lazily: a touch
- * only writes a timestamp, and a timer that fires early looks again.
+ * In `#expireIfDue`, and nowhere else: nothing in flight, and the deadline has come (`lifetime.ts` reckons it). It is
+ * asked before each message of the client, when the timer fires, and by the sweeper. There is one timer, re-armed
+ * lazily: a touch only writes a timestamp, and a timer that fires early looks again.
  *
  * @module
  */
 import { type Backend, type BackendExit, CLOSE_PACE, type ClosePace } from "../backends/backend.ts";
-import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
 import { Alarm } from "./alarm.ts";
+import { Account, notFound, type Verdict } from "./account.ts";
 import { Conversation } from "./conversation.ts";
 import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
+import { Garbage } from "./garbage.ts";
 import { Handshake } from "./handshake.ts";
 import { Inbox } from "./inbox.ts";
-import { Lifetime } from "./lifetime.ts";
+import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
 import type { ClientMessage, Mail, Signal } from "./mail.ts";
-import type { SessionOptions } from "./session_options.ts";
+import type { SessionContext, SessionOptions } from "./session_options.ts";
+import type { Tombstone } from "./tombstones.ts";
 
 /** Messages of the client that may wait while the session starts. */
 const MAX_MAIL = 256;
 /** Bytes that the server has not read, from which on further messages are refused. */
 const MAX_BACKEND_QUEUE_BYTES = 8 * 1024 * 1024;
-/** Lines of a server that are no messages which are logged, per session. */
-const MAX_GARBAGE_LOGGED = 20;
 
 /** See the module's documentation. */
 export type SessionState = "starting" | "active" | "expired" | "ended";
@@ -63,52 +63,54 @@ const log = logger("session");
 /** See the module's documentation. */
 export class Session {
   readonly id: string;
-  readonly handle: string;
-  readonly serverId: string;
-  readonly principal: string;
   readonly kind = "streamable";
 
-  readonly #options: SessionOptions;
-  readonly #clock: Clock;
+  readonly #context: SessionContext;
   readonly #inbox: Inbox<Mail, Signal>;
   readonly #conversation: Conversation;
   readonly #lifetime: Lifetime;
+  readonly #account: Account;
   /** The one timer, for the earliest thing that may be due. */
   readonly #alarm: Alarm;
   #state: SessionState = "starting";
   #backend: Backend | undefined;
+  readonly #implicitVersion: string | undefined;
   /** Set while the state is `starting`. */
   #handshake: Handshake | undefined;
   #draining = false;
-  /** Lines of the server that were no messages. */
-  #garbageLines = 0;
+  #garbage: Garbage | undefined;
   /** How many streams to the client are full. While there is one, the backend is paused. */
   #fullStreams = 0;
   #protocolVersion: string | undefined;
-  #endReason: EndReason | undefined;
   /** The fastest pace that an end was asked for with. */
   #pace: ClosePace = CLOSE_PACE;
   /** Resolved when all that the session held was given back. */
   readonly #closed = Promise.withResolvers<void>();
 
-  constructor(options: SessionOptions) {
-    this.#options = options;
-    this.#clock = options.clock;
-    this.id = options.id;
-    this.handle = options.handle;
-    this.serverId = options.serverId;
-    this.principal = options.principal;
-    this.#lifetime = new Lifetime(options.limits, { implicit: options.implicitVersion !== undefined });
+  constructor({ id, handle, principal, context, implicitVersion }: SessionOptions) {
+    const { clock, limits, scale, random } = context;
+    const now = clock.now();
+    this.id = id;
+    this.#context = context;
+    this.#implicitVersion = implicitVersion;
+    this.#account = new Account({ handle, principal, context });
+    this.#lifetime = new Lifetime({
+      limits,
+      scale,
+      random,
+      openedAt: now,
+      implicit: implicitVersion !== undefined,
+    });
     this.#inbox = new Inbox<Mail, Signal>({
       maxMail: MAX_MAIL,
       onMail: (mail) => this.#onMail(mail),
       onSignal: (signal) => this.#onSignal(signal),
       onFault: (error, mail) => this.#onFault(error, mail),
     });
-    this.#alarm = new Alarm(options.clock, () => this.#inbox.signal({ tag: "wake" }));
+    this.#alarm = new Alarm(clock, () => this.#inbox.signal({ tag: "wake" }));
     this.#conversation = new Conversation({
-      handle: options.handle,
-      limits: options.limits,
+      handle,
+      limits,
       // False means that the backend is gone; its exit is on its way and fails what is in flight.
       send: (text) => void this.#backend?.send(text),
       isBusy: () => this.#isBackendBusy(),
@@ -117,8 +119,21 @@ export class Session {
         room: () => this.#inbox.signal({ tag: "room" }),
         cut: (loss) => this.#onCut(loss),
       },
-      now: options.clock.now(),
+      now,
     });
+  }
+
+  /** Its public name. */
+  get handle(): string {
+    return this.#account.handle;
+  }
+
+  get principal(): string {
+    return this.#account.principal;
+  }
+
+  get serverId(): string {
+    return this.#context.serverId;
   }
 
   get state(): SessionState {
@@ -130,9 +145,14 @@ export class Session {
     return this.#protocolVersion;
   }
 
-  /** Why it ended; undefined while it lives. */
+  /** Why it is over; undefined while it lives. Set when it expires, before anything of it is given back. */
+  get verdict(): Verdict | undefined {
+    return this.#account.verdict;
+  }
+
+  /** Why it ended; undefined until then. */
   get endReason(): EndReason | undefined {
-    return this.#endReason;
+    return this.#state === "ended" ? this.verdict?.reason : undefined;
   }
 
   /** Requests in flight in either direction, and messages that wait for the session to start. */
@@ -145,9 +165,35 @@ export class Session {
     return this.#conversation.held + this.#inbox.waiting;
   }
 
-  /** Time since the last use, in ms; 0 while anything is in flight. */
+  /** Time since the last use, in ms; 0 while anything is in flight. What it was at the end, once it is over. */
   get idleMs(): number {
-    return this.inFlight > 0 ? 0 : this.#clock.now() - this.#conversation.lastUsed;
+    if (this.verdict !== undefined) return this.verdict.idleMs;
+    return this.inFlight > 0 ? 0 : this.#now - this.#conversation.lastUsed;
+  }
+
+  /** The TTL in force and where it comes from. */
+  get ttl(): TtlInForce {
+    return this.verdict?.ttl ?? this.#lifetime.ttl;
+  }
+
+  /** When it expires if nobody uses it, in ms of the clock; Infinity for never. */
+  get deadline(): number {
+    return this.#lifetime.deadline(this.#conversation.lastUsed);
+  }
+
+  /** When its maximum lifetime ends, in ms of the clock; Infinity for never. */
+  get endOfLife(): number {
+    return this.#lifetime.endOfLife;
+  }
+
+  /** What happened in its life, and how much. */
+  get account(): Account {
+    return this.#account;
+  }
+
+  /** What its client and its server have to say to each other. To be read, not to be told anything. */
+  get conversation(): Pick<Conversation, "listInFlight" | "openStreams" | "hasStandalone"> {
+    return this.#conversation;
   }
 
   /** The process id of the backend, for display. */
@@ -161,19 +207,45 @@ export class Session {
     return this.#state === "expired";
   }
 
-  /** The reason with which an expired session ends. */
-  get expiryReason(): EndReason {
-    return this.#lifetime.expiryReason;
+  /**
+   * Memory is short: an idle session of a server that allows it is over.
+   *
+   * @returns Whether it is. One that is in use stays.
+   */
+  evict(): boolean {
+    if (!this.evictable) return false;
+    this.#expire("evicted");
+    return true;
+  }
+
+  /** Whether it may go before its deadline. */
+  get evictable(): boolean {
+    return this.#context.limits.evictable && this.#state === "active" && this.inFlight === 0;
+  }
+
+  /**
+   * Keeps an idle session from expiring for so many ms from now, or for longer where it would live longer anyway.
+   * Its maximum lifetime stays.
+   *
+   * @returns False where it is over.
+   */
+  extend(ms: number, by: string): boolean {
+    if (this.expired || this.#state === "ended") return false;
+    this.#lifetime.extend(this.#now + ms);
+    this.#account.note("deadline_moved", `extended by ${ms} ms by ${by}`);
+    return true;
   }
 
   /** Starts the backend and hands it the message that opens the session. Called once, by the supervisor. */
   start(opener: ClientMessage): void {
-    const { openBackend, serverId, implicitVersion, limits } = this.#options;
-    const now = this.#clock.now();
+    const { openBackend, serverId, limits } = this.#context;
+    const implicitVersion = this.#implicitVersion;
+    const now = this.#now;
     const dueAt = now + limits.startTimeoutMs;
     const slowAt = now + limits.sseAfterMs;
     const handshake = this.#handshake = new Handshake({ opener, implicitVersion, dueAt, slowAt });
     opener.reply.name(this.id);
+    this.#account.opened();
     this.#backend = openBackend({ serverId, session: this.handle }, {
       message: (message) => this.#inbox.signal({ tag: "message", message }),
       garbage: (excerpt) => this.#inbox.signal({ tag: "garbage", excerpt }),
@@ -193,11 +265,17 @@ export class Session {
     const alive = !this.expired && this.#state !== "ended";
     // The opener came through `start`, so whoever comes here knows the id. A deadline that has passed stays.
     if (alive) this.#lifetime.claim();
+    else if (mail.tag === "message" && mail.message.kind === "request") this.#account.missed();
     if (alive && this.#draining && mail.tag === "message" && mail.message.kind === "request") {
       return mail.reply.fail({ code: "shuttingDown" });
     }
     const result = this.#inbox.post(mail);
-    if (result !== "taken") mail.reply.fail({ code: result === "full" ? "inboxFull" : "sessionNotFound" });
+    if (result !== "taken") mail.reply.fail(result === "full" ? { code: "inboxFull" } : this.notFound);
+  }
+
+  /** What its client is told once it is over. */
+  get notFound(): Failure {
+    return notFound(this.verdict);
   }
 
   /** Takes no more requests; what is in flight, or waits for the session to start, goes on. */
@@ -208,35 +286,49 @@ export class Session {
   /**
    * Ends the session. Idempotent: the first reason stays, a faster pace wins.
    *
+   * @param options.detail More than the reason says, such as who asked for it.
    * @returns Resolves when all that the session held was given back. Never rejects.
    */
-  end(reason: EndReason, pace: ClosePace = CLOSE_PACE): Promise<void> {
+  end(
+    reason: EndReason,
+    { pace = CLOSE_PACE, detail }: { pace?: ClosePace; detail?: string } = {},
+  ): Promise<void> {
     if (pace.killAfterMs < this.#pace.killAfterMs) this.#pace = pace;
     // The inbox of an ended session is closed, but its backend may still be hurried.
     if (this.#state === "ended") void this.#backend?.close(pace);
-    else this.#inbox.signal({ tag: "end", reason });
+    else this.#inbox.signal({ tag: "end", reason, detail });
     return this.#closed.promise;
   }
 
   #onMail(mail: Mail): void {
-    if (this.expired) return mail.reply.fail({ code: "sessionNotFound" });
-    const now = this.#clock.now();
+    if (this.expired) return mail.reply.fail(this.notFound);
+    const now = this.#now;
     if (mail.tag === "stream") {
+      if (this.#isPastItsLife(now)) return mail.reply.fail(this.notFound);
       mail.reply.accept();
       return this.#conversation.openStream(mail.stream, now);
     }
     const { message, reply } = mail;
+    if (message.kind === "response" && this.#lifetime.answered(message.id, now)) {
+      this.#conversation.alive();
+      this.#account.note("deadline_moved", "the client answered a ping");
+      return reply.accept();
+    }
+    const idleMs = this.#conversation.inFlight > 0 ? undefined : now - this.#conversation.lastUsed;
+    this.#account.received(message, idleMs);
+    if (message.kind === "request" && message.method !== "initialize") this.#lifetime.use();
     // A message that is refused is a sign of life all the same.
     this.#conversation.heard(now);
-    const failure = this.#refusal(message);
+    const failure = this.#refusal(message, now);
     if (failure !== undefined) return reply.fail(failure);
     switch (message.kind) {
       case "request": {
-        const { sseAfterMs, requestTimeoutMs } = this.#options.limits;
+        const { sseAfterMs, requestTimeoutMs } = this.#context.limits;
         // The handshake has its own.
         const timeoutMs = message === this.#handshake?.opener.message ? Infinity : requestTimeoutMs;
         const refused = this.#conversation.request(message, reply, { now, timeoutMs });
         if (refused !== undefined) return reply.fail(refused);
+        this.#account.inFlight(this.#conversation.inFlight);
         return this.#alarm.at(now + Math.min(sseAfterMs, timeoutMs));
       }
       case "notification":
@@ -255,7 +347,8 @@ export class Session {
   }
 
   /** Why a message is not sent to the server. */
-  #refusal(message: Message): Failure | undefined {
+  #refusal(message: Message, now: number): Failure | undefined {
+    if (message.kind === "request" && this.#isPastItsLife(now)) return this.notFound;
     if (this.#isBackendBusy()) return { code: "backendBusy", detail: this.#serverName };
     const { kind } = message;
     if (
@@ -283,24 +376,34 @@ export class Session {
       case "wake":
         return this.#onWake();
       case "end":
-        return this.#finish(signal.reason);
+        return this.#finish(signal.reason, signal.detail);
     }
   }
 
   #onBackendMessage(message: Message): void {
     if (this.expired) return;
-    const now = this.#clock.now();
+    const now = this.#now;
+    this.#account.timeline.heardServer();
     switch (message.kind) {
       case "response":
         if (this.#handshake !== undefined && this.#onHandshake(this.#handshake, message)) return;
-        this.#conversation.serverAnswered(message, now);
+        this.#onAnswer(message, now);
         return this.#rearmAfter(now);
       case "request":
         this.#conversation.serverAsked(message, now);
-        return this.#alarm.at(now + this.#options.limits.clientReplyTimeoutMs);
+        this.#account.inFlight(this.#conversation.inFlight);
+        return this.#alarm.at(now + this.#context.limits.clientReplyTimeoutMs);
       case "notification":
         this.#conversation.serverTold(message, now);
         return this.#rearmAfter(now);
+    }
+  }
+
+  #onAnswer(message: ResponseMessage, now: number): void {
+    const deadline = this.deadline;
+    this.#conversation.serverAnswered(message, now);
+    if (now >= deadline && this.deadline > deadline) {
+      this.#account.note("deadline_moved", "it fell while a request was in flight");
     }
   }
 
@@ -311,49 +414,38 @@ export class Session {
     if (answer.kind === "refused") {
       handshake.opener.reply.name(undefined);
       // A client that sent initialize gets the server's own words.
-      if (!handshake.implicit) this.#conversation.serverAnswered(message, this.#clock.now());
+      if (!handshake.implicit) this.#conversation.serverAnswered(message, this.#now);
       this.#finish("backend_start_failed", `${this.#serverName} ${answer.detail}`);
       return true;
     }
     this.#state = "active";
     this.#handshake = undefined;
     this.#protocolVersion = answer.protocolVersion;
+    this.#account.active();
     log.info("Session {handle} of server {serverId} opened", {
       handle: this.handle,
       serverId: this.serverId,
     });
     if (!handshake.implicit) return false;
     // The gateway's own request, in the client's place, was in flight until now.
-    this.#conversation.heard(this.#clock.now());
-    this.#alarm.at(this.#deadline);
+    this.#conversation.heard(this.#now);
+    this.#alarm.at(this.deadline);
     this.#backend!.send(handshake.ownConfirmation);
     this.#inbox.release();
     return true;
   }
 
   #onGarbage(excerpt: string): void {
-    this.#garbageLines++;
-    if (this.#garbageLines <= MAX_GARBAGE_LOGGED) this.#logGarbage(excerpt);
+    this.#garbage ??= new Garbage();
+    this.#garbage.note(excerpt, this);
     const failed = this.#handshake?.onGarbage();
     if (failed !== undefined) this.#finish("backend_start_failed", `${this.#serverName} ${failed}`);
-  }
-
-  #logGarbage(excerpt: string): void {
-    log.warn("Session {handle}: server {serverId} wrote a line that is no JSON-RPC message: {excerpt}", {
-      handle: this.handle,
-      serverId: this.serverId,
-      excerpt,
-    });
-    if (this.#garbageLines < MAX_GARBAGE_LOGGED) return;
-    log.warn("Session {handle}: further lines that are no JSON-RPC messages are not logged", {
-      handle: this.handle,
-    });
   }
 
   #onExit(exit: BackendExit): void {
     const detail = `${this.#serverName} ${exit.detail}`;
     if (this.#handshake !== undefined) this.#finish("backend_start_failed", detail);
-    else if (this.expired) this.#finish(this.expiryReason);
+    else if (this.expired) this.#finish(this.verdict!.reason);
     else this.#finish(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
   }
 
@@ -367,10 +459,10 @@ export class Session {
   }
 
   #onWake(): void {
-    const now = this.#clock.now();
+    const now = this.#now;
     this.#handshake?.onTime(now);
     if (this.#handshake !== undefined && now >= this.#handshake.dueAt) {
-      const { startTimeoutMs } = this.#options.limits;
+      const { startTimeoutMs } = this.#context.limits;
       const detail = `${this.#serverName} did not answer initialize within ${startTimeoutMs} ms`;
       return this.#finish("backend_start_failed", detail);
     }
@@ -383,7 +475,7 @@ export class Session {
     this.#expireIfDue();
     if (this.#state === "expired") return;
     if (this.#handshake !== undefined) next = Math.min(next, this.#handshake.dueAt);
-    else if (this.#conversation.inFlight === 0) next = Math.min(next, this.#deadline);
+    else if (this.#conversation.inFlight === 0) next = Math.min(next, this.deadline);
     this.#alarm.at(next);
   }
 
@@ -392,38 +484,64 @@ export class Session {
     if (this.#conversation.asking || this.#conversation.inFlight === 0) this.#rearm(now);
   }
 
-  get #deadline(): number {
-    return this.#lifetime.deadline(this.#conversation.lastUsed);
-  }
-
   /** The one place where a session expires. */
   #expireIfDue(): void {
     if (this.#state !== "active" || this.#conversation.requestsInFlight > 0) return;
-    const now = this.#clock.now();
-    if (now < this.#deadline) return;
+    const now = this.#now;
+    if (now < this.deadline) return;
     // Its timer may be late: a server's request whose time is up keeps nothing.
     if (this.#conversation.asking) this.#conversation.onTime(now);
-    if (this.#conversation.inFlight > 0) return;
+    if (this.#conversation.inFlight > 0 || this.#asks(now)) return;
+    this.#expire(this.#lifetime.reasonAt(this.#conversation.lastUsed));
+  }
+
+  /** At the deadline a client that holds a stream open is asked whether it is there. Whether it was, just now. */
+  #asks(now: number): boolean {
+    if (!this.#conversation.hasStandalone) return false;
+    const id = this.#lifetime.ask(this.#conversation.lastUsed, now);
+    if (id === undefined) return false;
+    this.#account.note("pinged", "the deadline came while the client held a stream open");
+    this.#conversation.ping(id);
+    this.#alarm.at(this.deadline);
+    return true;
+  }
+
+  /** Past its maximum lifetime a session finishes what is in flight and begins nothing. */
+  #isPastItsLife(now: number): boolean {
+    return this.#state === "active" && now >= this.#lifetime.endOfLife;
+  }
+
+  #expire(reason: ExpiryReason): void {
     log.debug("Session {handle} expired", { handle: this.handle });
+    const verdict = this.#judge(reason, undefined);
     this.#state = "expired";
+    this.#account.expired(verdict);
     this.#alarm.off();
-    this.#conversation.close({ code: "sessionNotFound" });
+    this.#conversation.close(this.notFound);
     // Nobody will come for it, and sweeps follow the longer TTL.
-    if (this.#lifetime.unclaimed) void this.end(this.expiryReason);
+    if (reason === "implicit") void this.end(reason);
+  }
+
+  /** Puts down why the session is over, as things are now. */
+  #judge(reason: EndReason, detail: string | undefined): Verdict {
+    return this.#account.judge({ reason, detail, idleMs: this.idleMs, ttl: this.ttl });
   }
 
   /** Gives back everything; each step is taken even where one before it failed. */
   #finish(reason: EndReason, detail?: string): void {
     const failure = failureOf(reason, detail);
-    // Mail is unread where the session never started, and then it fails for the same reason.
-    const unreadFailure: Failure = this.#handshake !== undefined ? failure : { code: "sessionNotFound" };
+    const wasStarting = this.#handshake !== undefined;
+    if (this.#state === "expired") this.#account.note("swept");
+    const verdict = this.#judge(reason, detail);
     this.#state = "ended";
-    this.#endReason = reason;
+    this.#account.ended(verdict);
+    // Mail is unread where the session never started, and then it fails for the same reason.
+    const unreadFailure: Failure = wasStarting ? failure : this.notFound;
     log.info("Session {handle} of server {serverId} ended: {reason} ({why})", {
       handle: this.handle,
       serverId: this.serverId,
-      reason,
-      why: detail ?? END_REASONS[reason],
+      reason: verdict.reason,
+      why: detail ?? END_REASONS[verdict.reason],
     });
     this.#handshake = undefined;
     const backendClosed = this.#backend?.close(this.#pace);
@@ -441,7 +559,7 @@ export class Session {
     }
     void Promise.resolve(backendClosed).catch((error) => this.#onFault(error, undefined)).then(() => {
       this.#closed.resolve();
-      this.#options.onEnded();
+      this.#context.onEnded(this);
     });
   }
 
@@ -449,6 +567,15 @@ export class Session {
   #onFault(error: unknown, mail: Mail | undefined): void {
     const failure = reportFault(log, `Session ${this.handle}`, error);
     mail?.reply.fail(failure);
+  }
+
+  /** What stays of it once it is over. */
+  tombstone(): Tombstone {
+    return this.#account.tombstone(this.#protocolVersion);
+  }
+
+  get #now(): number {
+    return this.#context.clock.now();
   }
 
   get #serverName(): string {

@@ -6,12 +6,31 @@
 import type { OpenBackend } from "../backends/backend.ts";
 import type { Clock } from "../clock.ts";
 import type { ConversationLimits } from "./conversation.ts";
+import type { Events } from "./events.ts";
+import type { IdleGaps } from "./idle_gaps.ts";
 import type { LifetimeLimits } from "./lifetime.ts";
+import type { TtlScale } from "./pressure.ts";
+import type { Session } from "./session.ts";
 
 /** Durations in ms. */
 export interface SessionLimits extends ConversationLimits, LifetimeLimits {
   /** How long the server may take to answer `initialize`. */
   readonly startTimeoutMs: number;
+}
+
+/** What all sessions of a server share. */
+export interface SessionContext {
+  readonly serverId: string;
+  readonly limits: SessionLimits;
+  readonly clock: Clock;
+  readonly openBackend: OpenBackend;
+  readonly scale: TtlScale;
+  readonly gaps: IdleGaps;
+  readonly events: Events;
+  /** From 0 (included) to 1. */
+  readonly random: () => number;
+  /** Called once for each session, when it ended and all that it held was given back. */
+  readonly onEnded: (session: Session) => void;
 }
 
 /** How to make a session. */
@@ -20,14 +39,9 @@ export interface SessionOptions {
   readonly id: string;
   /** The public name, for logs and monitoring. */
   readonly handle: string;
-  readonly serverId: string;
   /** Who opened it. */
   readonly principal: string;
-  readonly limits: SessionLimits;
-  readonly clock: Clock;
-  readonly openBackend: OpenBackend;
+  readonly context: SessionContext;
   /** Set where the client sent no `initialize`: the version that the gateway's own one names. */
   readonly implicitVersion: string | undefined;
-  /** Called once, when the session ended and all that it held was given back. */
-  readonly onEnded: () => void;
 }

@@ -13,6 +13,8 @@
  *
  * Looking a session up is a plain Map look-up and no message: it is on the path of every request.
  *
+ * Of a session that ended a tombstone stays, by which its end can be explained.
+ *
  * @module
  */
 import { type ClosePace, HURRIED_PACE, type OpenBackend, SHUTDOWN_PACE } from "../backends/backend.ts";
@@ -20,15 +22,25 @@ import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
+import { noteMissed, notFound } from "./account.ts";
+import { Events } from "./events.ts";
+import { IdleGaps } from "./idle_gaps.ts";
 import { Inbox } from "./inbox.ts";
 import type { ClientMessage } from "./mail.ts";
 import { newSessionId, publicHandle } from "./session_id.ts";
+import { TtlScale } from "./pressure.ts";
 import { Session } from "./session.ts";
-import type { SessionLimits } from "./session_options.ts";
+import type { SessionContext, SessionLimits } from "./session_options.ts";
+import { Tombstones } from "./tombstones.ts";
 
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
-export type { Session } from "./session.ts";
+export type { Verdict } from "./account.ts";
+export type { EndReason } from "./end_reason.ts";
+export type { Events, GatewayEvent } from "./events.ts";
+export type { IdleGaps, TtlAdvice } from "./idle_gaps.ts";
+export type { Session, SessionState } from "./session.ts";
 export type { SessionLimits } from "./session_options.ts";
+export type { Tombstone } from "./tombstones.ts";
 
 /** Openings that may wait for the supervisor's turn. */
 const MAX_OPENINGS = 1_000;
@@ -39,6 +51,8 @@ const DRAIN_POLL_MS = 25;
 export interface SupervisedServer {
   readonly id: string;
   readonly limits: SessionLimits;
+  /** Where each limit comes from, such as `default` or `file`. For display. */
+  readonly origins?: Readonly<Record<string, string>>;
   /** How to open a backend, or why none can be opened. */
   readonly backend: OpenBackend | Failure;
 }
@@ -47,7 +61,16 @@ export interface SupervisedServer {
 export interface SupervisorOptions {
   readonly clock: Clock;
   readonly servers: Iterable<SupervisedServer>;
+  /** How far memory pressure shortens TTLs; not at all unless given. */
+  readonly scale?: TtlScale;
+  /** How many ended sessions are remembered. */
+  readonly tombstones?: number;
+  /** From 0 (included) to 1. */
+  readonly random?: () => number;
 }
+
+/** Ended sessions that are remembered unless more or fewer are asked for. */
+const TOMBSTONES = 10_000;
 
 /** A client's wish for a session. */
 export interface Opening {
@@ -70,9 +93,16 @@ const log = logger("supervisor");
 export class Supervisor {
   readonly #clock: Clock;
   readonly #servers: ReadonlyMap<string, SupervisedServer>;
+  /** What the sessions of each server share. */
+  readonly #contexts: ReadonlyMap<string, SessionContext>;
   readonly #inbox: Inbox<Opening, Signal>;
   /** Every session that still holds something, by its id. */
   readonly #sessions = new Map<string, Session>();
+  /** The same by its public name. */
+  readonly #byHandle = new Map<string, Session>();
+  /** Those that ended. */
+  readonly tombstones: Tombstones;
+  readonly events = new Events();
   /** Set from the start of the shutdown. */
   #drain: { readonly until: number; cancelPoll: Cancel } | undefined;
   /** Set once sessions are being ended for the shutdown: how fast. */
@@ -80,9 +110,24 @@ export class Supervisor {
   /** Resolves when the shutdown left no session. */
   readonly #drained = Promise.withResolvers<void>();
 
-  constructor({ clock, servers }: SupervisorOptions) {
+  constructor(
+    { clock, servers, scale = new TtlScale({ minTtlMs: 0 }), tombstones = TOMBSTONES, random = Math.random }:
+      SupervisorOptions,
+  ) {
     this.#clock = clock;
     this.#servers = new Map(Array.from(servers, (server) => [server.id, server]));
+    this.tombstones = new Tombstones(tombstones);
+    const shared = {
+      clock,
+      scale,
+      random,
+      events: this.events,
+      onEnded: (session: Session) => this.#inbox.signal({ tag: "ended", session }),
+    };
+    this.#contexts = new Map(Array.from(this.#servers.values(), ({ id, limits, backend }) => {
+      const openBackend = typeof backend === "function" ? backend : cannotOpen;
+      return [id, { ...shared, serverId: id, limits, openBackend, gaps: new IdleGaps() }];
+    }));
     this.#inbox = new Inbox<Opening, Signal>({
       maxMail: MAX_OPENINGS,
       onMail: (opening) => this.#onOpen(opening),
@@ -120,6 +165,35 @@ export class Supervisor {
     return session?.serverId === serverId && session.principal === principal ? session : undefined;
   }
 
+  /** A session that still holds something, by its public name. */
+  byHandle(handle: string): Session | undefined {
+    return this.#byHandle.get(handle);
+  }
+
+  /**
+   * What to answer where {@link find} found nothing. To whom the session belonged it says why it is over; to anybody
+   * else there never was one.
+   *
+   * @param request Whether the client asked for something, which tells that it would have needed the session.
+   */
+  notFound(
+    serverId: string,
+    sessionId: string,
+    principal: string,
+    { request }: { request: boolean },
+  ): Failure {
+    const tombstone = this.tombstones.get(publicHandle(sessionId));
+    const isTheirs = tombstone?.serverId === serverId && tombstone.principal === principal;
+    if (!isTheirs) return notFound(undefined);
+    if (request) noteMissed(tombstone.verdict, this.#contexts.get(serverId)!);
+    return notFound(tombstone.verdict);
+  }
+
+  /** How long sessions of a server lay idle. */
+  gapsOf(serverId: string): IdleGaps | undefined {
+    return this.#contexts.get(serverId)?.gaps;
+  }
+
   /** Opens a session, or says in the opener's reply why not. A refused opening leaves nothing behind. */
   open(opening: Opening): void {
     const result = this.#inbox.post(opening);
@@ -150,25 +224,17 @@ export class Supervisor {
     if (this.#drain !== undefined) return opener.reply.fail({ code: "shuttingDown" });
     if (typeof server.backend !== "function") return opener.reply.fail(server.backend);
     const id = newSessionId();
-    const session = new Session({
-      id,
-      handle: publicHandle(id),
-      serverId,
-      principal,
-      limits: server.limits,
-      clock: this.#clock,
-      openBackend: server.backend,
-      implicitVersion,
-      onEnded: () => this.#inbox.signal({ tag: "ended", session }),
-    });
+    const context = this.#contexts.get(serverId)!;
+    const session = new Session({ id, handle: publicHandle(id), principal, context, implicitVersion });
     session.start(opener);
     this.#sessions.set(id, session);
+    this.#byHandle.set(session.handle, session);
   }
 
   #onSignal(signal: Signal): void {
     switch (signal.tag) {
       case "ended":
-        this.#sessions.delete(signal.session.id);
+        this.#forget(signal.session);
         return this.#onDrainProgress();
       case "drain":
         return this.#onDrain(signal.drainMs);
@@ -176,6 +242,12 @@ export class Supervisor {
         if (this.#drain !== undefined) this.#endAll(HURRIED_PACE);
         return;
     }
+  }
+
+  #forget(session: Session): void {
+    this.#sessions.delete(session.id);
+    this.#byHandle.delete(session.handle);
+    this.tombstones.add(session.tombstone());
   }
 
   #onDrain(drainMs: number): void {
@@ -201,7 +273,12 @@ export class Supervisor {
   #endAll(pace: ClosePace): void {
     this.#drain?.cancelPoll();
     this.#endPace = pace;
-    for (const session of this.#sessions.values()) void session.end("shutdown", pace);
+    for (const session of this.#sessions.values()) void session.end("shutdown", { pace });
     if (this.#sessions.size === 0) this.#drained.resolve();
   }
 }
+
+/** In the place of a server that no session is opened for. */
+const cannotOpen: OpenBackend = () => {
+  throw new Error("This server cannot be served");
+};

@@ -1,17 +1,21 @@
 /**
  * The sweeper gives back what expired sessions hold. It judges no session: it asks each one, and ends those that
- * say that they expired.
+ * say that they expired. Clients do not notice the sweep: an expired session answers 404 from its deadline on, swept
+ * or not.
  *
- * It sleeps for one interval, sweeps once, and sleeps again; a sweep never overlaps the one before. The interval is
- * a third of the shortest TTL in force, so an expired session holds its backend for at most that long. Clients do
- * not notice the sweep: an expired session answers 404 from its deadline on, swept or not.
+ * It also reads the pressure, and applies it: `pressure.ts` says how scarce memory shortens TTLs and evicts, and how
+ * the interval between sweeps follows the load.
  *
  * ## Messages
  *
  * | message | from | meaning |
  * | --- | --- | --- |
- * | signal `tick` | its own timer | sweep now |
- * | signal `swept` | its own sweep | all that was found is closed; sleep again |
+ * | signal `tick` | its own timer | look at the pressure; sweep, where it is time or the pressure rose |
+ * | signal `done` | its own work | sleep again |
+ * | signal `wake` | whoever was refused something | sweep now |
+ *
+ * One tick never overlaps another. Closing goes on behind them, a bounded number at a time: a server that takes its
+ * time to leave delays nobody else's sweep.
  *
  * @module
  */
@@ -19,51 +23,105 @@ import type { Clock } from "../clock.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import { Alarm } from "./alarm.ts";
+import type { Events } from "./events.ts";
 import { Inbox } from "./inbox.ts";
+import {
+  EVICT_FROM,
+  EVICT_UNTIL,
+  type IntervalCause,
+  loadOf,
+  longestInterval,
+  nextInterval,
+  NO_PRESSURE,
+  type PressureReading,
+  type PressureSource,
+  RISE,
+  TtlScale,
+} from "./pressure.ts";
 import type { Session } from "./session.ts";
 
-/** The interval is the TTL divided by this: often enough that little is held for long, seldom enough to be free. */
-export const SWEEPS_PER_TTL = 3;
-
-/** Sessions closed at a time. Each close may wait for a process to obey. */
-const MAX_CLOSING = 32;
+/** Servers closed at a time unless more or fewer are asked for. Each close may wait for a process to obey. */
+const CLOSE_CONCURRENCY = 32;
+/** How often the pressure is read where sweeps are further apart, in ms. */
+const READ_EVERY_MS = 5_000;
+/** How long a slice of a sweep works, in ms, and how many times as long it rests: at most a quarter of a core. */
+const SLICE_MS = 2;
+const REST_FACTOR = 3;
+/** Sessions that are asked between two looks at the clock. */
+const ASKED_AT_ONCE = 64;
 
 /** How to make a {@link Sweeper}. */
 export interface SweeperOptions {
   readonly clock: Clock;
-  /** Time between two sweeps, in ms; above 0. */
-  readonly intervalMs: number;
+  /** The shortest TTL that is configured, in ms; above 0. */
+  readonly shortestTtlMs: number;
   /** The sessions to ask. */
   readonly sessions: () => Iterable<Session>;
+  /** Where pressure is read; nothing is scarce unless given. */
+  readonly pressure?: PressureSource;
+  /** What the pressure is written to: the one that the sessions reckon with. */
+  readonly scale?: TtlScale;
+  readonly events?: Events;
+  readonly closeConcurrency?: number;
 }
 
-type Signal = { readonly tag: "tick" | "swept" };
+/** One sweep. Instants in ms since the Unix epoch, durations in ms. */
+export interface SweepReport {
+  readonly at: number;
+  /** Sessions that were asked, those that had expired, and those that were evicted. */
+  readonly asked: number;
+  readonly expired: number;
+  readonly evicted: number;
+  readonly tookMs: number;
+}
+
+type Signal = { readonly tag: "tick" | "done" | "wake" };
 
 const log = logger("sweeper");
 
 /** See the module's documentation. */
 export class Sweeper {
   readonly #options: SweeperOptions;
+  readonly #clock: Clock;
+  readonly #scale: TtlScale;
   readonly #inbox: Inbox<never, Signal>;
   readonly #alarm: Alarm;
+  readonly #closing: ClosingQueue;
   #stopped = false;
+  #ticking = false;
+  /** Somebody was refused something since the last sweep began. */
+  #wanted = false;
+  #intervalMs: number;
+  /** The interval that the log last told of. */
+  #toldMs: number;
+  #nextSweepAt = Infinity;
+  #reading: PressureReading = NO_PRESSURE;
+  #loadAtLastSweep = 0;
+  #evicting = false;
+  #lastSweep: SweepReport | undefined;
 
   constructor(options: SweeperOptions) {
-    if (!(options.intervalMs > 0 && Number.isFinite(options.intervalMs))) {
-      throw new RangeError(`Cannot sweep: intervalMs must be above 0 and finite, got ${options.intervalMs}`);
+    const { clock, shortestTtlMs, scale, closeConcurrency = CLOSE_CONCURRENCY } = options;
+    if (!(shortestTtlMs > 0 && Number.isFinite(shortestTtlMs))) {
+      throw new RangeError(`Cannot sweep: shortestTtlMs must be above 0 and finite, got ${shortestTtlMs}`);
     }
     this.#options = options;
+    this.#clock = clock;
+    this.#scale = scale ?? new TtlScale({ minTtlMs: shortestTtlMs });
+    this.#intervalMs = this.#toldMs = longestInterval(shortestTtlMs);
+    this.#closing = new ClosingQueue(closeConcurrency);
     this.#inbox = new Inbox<never, Signal>({
       maxMail: 1,
       onMail: () => {},
       onSignal: (signal) => this.#onSignal(signal),
       onFault: (error) => reportFault(log, "Sweeper", error),
     });
-    this.#alarm = new Alarm(options.clock, () => this.#inbox.signal({ tag: "tick" }));
+    this.#alarm = new Alarm(clock, () => this.#inbox.signal({ tag: "tick" }));
   }
 
   /** Begins to sweep, one interval from now. */
   start(): void {
+    this.#nextSweepAt = this.#clock.now() + this.#intervalMs;
     this.#sleep();
   }
 
@@ -73,32 +131,220 @@ export class Sweeper {
     this.#alarm.off();
   }
 
+  /** Sweeps now: something was refused for want of what a sweep may give back. */
+  wake(): void {
+    this.#inbox.signal({ tag: "wake" });
+  }
+
+  /** The time between two sweeps, in ms, as it is now. */
+  get intervalMs(): number {
+    return this.#intervalMs;
+  }
+
+  /** The last reading. */
+  get reading(): PressureReading {
+    return this.#reading;
+  }
+
+  get lastSweep(): SweepReport | undefined {
+    return this.#lastSweep;
+  }
+
+  /** Sessions that are being closed, or wait for their turn. */
+  get closing(): number {
+    return this.#closing.size;
+  }
+
   #onSignal(signal: Signal): void {
-    if (signal.tag === "swept") return this.#sleep();
-    void this.#sweep()
+    switch (signal.tag) {
+      case "tick":
+        return this.#run();
+      case "wake":
+        this.#wanted = true;
+        return this.#run();
+      case "done":
+        this.#ticking = false;
+        return this.#wanted ? this.#run() : this.#sleep();
+    }
+  }
+
+  #run(): void {
+    if (this.#ticking || this.#stopped) return;
+    this.#ticking = true;
+    this.#alarm.off();
+    void this.#tick()
       .catch((error) => reportFault(log, "Sweeper", error))
-      .then(() => this.#inbox.signal({ tag: "swept" }));
+      .then(() => this.#inbox.signal({ tag: "done" }));
   }
 
   #sleep(): void {
-    if (!this.#stopped) this.#alarm.at(this.#options.clock.now() + this.#options.intervalMs);
+    if (this.#stopped) return;
+    const readAt = this.#options.pressure === undefined ? Infinity : this.#clock.now() + READ_EVERY_MS;
+    this.#alarm.at(Math.min(this.#nextSweepAt, readAt));
+  }
+
+  async #tick(): Promise<void> {
+    const { pressure } = this.#options;
+    const isShorter = pressure !== undefined && this.#apply(await pressure.read());
+    const { load } = loadOf(this.#reading);
+    const isDue = this.#clock.now() >= this.#nextSweepAt;
+    if (isDue || isShorter || this.#wanted || this.#evicting || load > this.#loadAtLastSweep + RISE) {
+      await this.#sweep();
+    }
+  }
+
+  /** Takes a reading for what holds from now on. Whether TTLs are shorter than before. */
+  #apply(reading: PressureReading): boolean {
+    this.#reading = reading;
+    const { shortestTtlMs, events } = this.#options;
+    const [sBefore, ttlBefore] = [this.#scale.s, this.#scale.effective(shortestTtlMs)];
+    if (reading.memory >= EVICT_FROM) this.#evicting = true;
+    if (!this.#scale.set(reading.memory)) return false;
+    const { part, load } = loadOf(reading);
+    log.info("Effective TTL {fromMs}ms → {toMs}ms of {shortestTtlMs}ms: memory pressure {memory}", {
+      fromMs: ttlBefore,
+      toMs: this.#scale.effective(shortestTtlMs),
+      shortestTtlMs,
+      memory: reading.memory.toFixed(2),
+    });
+    events?.publish({
+      at: this.#clock.wallTime(),
+      type: "pressure",
+      memory: reading.memory,
+      load,
+      part,
+      scale: this.#scale.s,
+    });
+    return this.#scale.s > sBefore;
   }
 
   async #sweep(): Promise<void> {
-    const expired = [...this.#options.sessions()].filter((session) => session.expired);
-    if (expired.length === 0) return;
-    log.info("Cleaning up {count} expired streamable session(s)", { count: expired.length });
-    const next = expired.values();
-    const closeInTurn = async () => {
-      for (const session of next) {
-        const idleS = Math.floor(session.idleMs / 1000);
-        log.debug("Closing streamable session {handle} (idle for {idleS}s)", {
-          handle: session.handle,
-          idleS,
-        });
-        await session.end(session.expiryReason);
-      }
-    };
-    await Promise.all(Array.from({ length: MAX_CLOSING }, closeInTurn));
+    this.#wanted = false;
+    const startedAt = this.#clock.now();
+    // Whatever becomes of this one, the next comes in its time.
+    this.#nextSweepAt = startedAt + this.#intervalMs;
+    const { load } = loadOf(this.#reading);
+    const { asked, expired } = await this.#ask();
+    if (expired.length > 0) {
+      log.info("Cleaning up {count} expired streamable session(s)", { count: expired.length });
+      for (const session of expired) void this.#close(session);
+    }
+    const evicted = this.#evicting ? await this.#evict() : 0;
+    const at = this.#clock.wallTime();
+    const tookMs = this.#clock.now() - startedAt;
+    this.#lastSweep = { at, asked, expired: expired.length, evicted, tookMs };
+    const cause = this.#choose({ asked, expired: expired.length, load, loadBefore: this.#loadAtLastSweep });
+    this.#loadAtLastSweep = load;
+    this.#nextSweepAt = this.#clock.now() + this.#intervalMs;
+    this.#options.events?.publish({ type: "sweep", ...this.#lastSweep, intervalMs: this.#intervalMs, cause });
+  }
+
+  /** Asks every session, in slices. Those that are on their way out already are not found twice. */
+  async #ask(): Promise<{ asked: number; expired: Session[] }> {
+    const expired: Session[] = [];
+    let asked = 0;
+    let sliceAt = this.#clock.now();
+    for (const session of this.#options.sessions()) {
+      asked++;
+      if (session.expired && !this.#closing.has(session)) expired.push(session);
+      if (asked % ASKED_AT_ONCE !== 0) continue;
+      const workedMs = this.#clock.now() - sliceAt;
+      if (workedMs < SLICE_MS) continue;
+      await new Promise<void>((resolve) => void this.#clock.after(REST_FACTOR * workedMs, resolve));
+      sliceAt = this.#clock.now();
+    }
+    return { asked, expired };
+  }
+
+  #close(session: Session): Promise<void> {
+    const { idleMs, instant } = session.verdict!;
+    log.debug("Closing streamable session {handle} (idle for {idleS}s)", {
+      handle: session.handle,
+      idleS: Math.floor((idleMs + this.#clock.now() - instant) / 1000),
+    });
+    return this.#closing.add(session);
+  }
+
+  /** Ends idle sessions that may go, those due earliest first, until memory is no longer short. */
+  async #evict(): Promise<number> {
+    const { pressure, sessions, closeConcurrency = CLOSE_CONCURRENCY } = this.#options;
+    let evicted = 0;
+    while (this.#reading.memory >= EVICT_UNTIL) {
+      const candidates = Array.from(sessions()).filter((session) => session.evictable)
+        .sort((a, b) => a.deadline - b.deadline);
+      // Where nobody may go now, somebody may be idle at the next look.
+      if (candidates.length === 0) return evicted;
+      const gone = candidates.slice(0, closeConcurrency).filter((session) => session.evict());
+      log.warn("Evicting {count} idle session(s): memory pressure {memory}", {
+        count: gone.length,
+        memory: this.#reading.memory.toFixed(2),
+      });
+      evicted += gone.length;
+      await Promise.all(gone.map((session) => this.#close(session)));
+      if (pressure === undefined || this.#stopped) return evicted;
+      this.#apply(await pressure.read());
+    }
+    this.#evicting = false;
+    return evicted;
+  }
+
+  /** Chooses the interval until the next sweep, and says why. */
+  #choose(findings: Parameters<typeof nextInterval>[2]): IntervalCause {
+    const ttlMs = this.#scale.effective(this.#options.shortestTtlMs);
+    const { intervalMs, cause } = nextInterval(this.#intervalMs, ttlMs, findings);
+    this.#intervalMs = intervalMs;
+    if (intervalMs >= 2 * this.#toldMs || intervalMs * 2 <= this.#toldMs) {
+      log.info("Sweep interval {fromMs}ms → {toMs}ms: {cause}", {
+        fromMs: this.#toldMs,
+        toMs: intervalMs,
+        cause,
+      });
+      this.#toldMs = intervalMs;
+    }
+    return cause;
+  }
+}
+
+/** Ends sessions, a bounded number at a time, in order. */
+class ClosingQueue {
+  readonly #atOnce: number;
+  /** Those that wait or are being closed, and who wants to know when they are. */
+  readonly #all = new Map<Session, PromiseWithResolvers<void>>();
+  readonly #waiting = new Set<Session>();
+  #running = 0;
+
+  constructor(atOnce: number) {
+    this.#atOnce = atOnce;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  has(session: Session): boolean {
+    return this.#all.has(session);
+  }
+
+  /** @returns Resolves when all that the session held was given back. */
+  add(session: Session): Promise<void> {
+    const closed = Promise.withResolvers<void>();
+    this.#all.set(session, closed);
+    this.#waiting.add(session);
+    this.#next();
+    return closed.promise;
+  }
+
+  #next(): void {
+    for (const session of this.#waiting) {
+      if (this.#running >= this.#atOnce) return;
+      this.#waiting.delete(session);
+      this.#running++;
+      void session.end(session.verdict!.reason).then(() => {
+        this.#running--;
+        this.#all.get(session)?.resolve();
+        this.#all.delete(session);
+        this.#next();
+      });
+    }
   }
 }

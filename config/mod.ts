@@ -9,7 +9,7 @@ import { ConfigError } from "./config_error.ts";
 import { type ReadFile, readText } from "./read_text.ts";
 import { loadServers } from "./servers.ts";
 import { readSettings, type Variables } from "./settings.ts";
-import type { ServerConfig, Settings } from "./types.ts";
+import type { ServerConfig, SettingOrigins, Settings } from "./types.ts";
 
 export { ConfigError } from "./config_error.ts";
 export { type SettingRow, settingsTable } from "./settings.ts";
@@ -32,6 +32,8 @@ export type ConfigResult =
   | {
     readonly kind: "run";
     readonly settings: Settings;
+    /** Where each setting came from. */
+    readonly origins: SettingOrigins;
     readonly servers: readonly ServerConfig[];
     /** One line each, for the log. */
     readonly warnings: readonly string[];
@@ -51,7 +53,7 @@ export function loadConfig({ args, env, cwd, ...options }: ConfigSources): Confi
   const dotenv = parseDotenv(readText(join(cwd, ".env"), { name: ".env", ...options }) ?? "");
   const result = readSettings({ args, env, dotenv });
   if (result.kind !== "settings") return result;
-  const { settings } = result;
+  const { settings, origins } = result;
   const { servers, warnings, found } = loadServers(settings.mcpConfig, {
     named: settings.mcpConfigNamed,
     env: { ...dotenv, ...env },
@@ -61,6 +63,7 @@ export function loadConfig({ args, env, cwd, ...options }: ConfigSources): Confi
   return {
     kind: "run",
     settings,
+    origins,
     servers,
     warnings: [...result.warnings, ...warnings],
     serversFileFound: found,

@@ -26,6 +26,15 @@ export interface EntryContext {
 const STDIO_KEYS = ["args", "env", "cwd"];
 const REMOTE_KEYS = ["headers"];
 
+/** Keys of `session` that say when time ends a session, with the value that agrees with `cleanup: false`. */
+const CLEANUP_KEYS: Readonly<Record<string, unknown>> = {
+  idleTtlMs: 0,
+  handshakeTtlMs: 0,
+  maxLifetimeMs: 0,
+  onOpenStream: undefined,
+  evictable: false,
+};
+
 /**
  * Reads one entry of the servers file. What is wrong with it goes to the report.
  *
@@ -40,6 +49,7 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
 
   const entry = isObject(raw) ? raw : undefined;
   if (entry !== undefined) warnUnknown(path, entry, report);
+  if (isObject(entry?.session)) warnIneffective([...path, "session"], entry.session, report);
   const isFit = entry === undefined || checkTransport(path, entry, report);
 
   const result = entrySchema(entry?.disabled === true ? undefined : lookup).safeParse(raw);
@@ -68,9 +78,13 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
     disabled: disabled ?? false,
     session: {
       idleTtlMs: session?.idleTtlMs,
+      handshakeTtlMs: session?.handshakeTtlMs,
+      maxLifetimeMs: session?.maxLifetimeMs,
+      onOpenStream: session?.onOpenStream,
+      evictable: session?.evictable,
       requestTimeoutMs: session?.requestTimeoutMs,
       maxBodyBytes: session?.maxBodyBytes,
-      cleanup: session?.cleanup ?? true,
+      cleanup: session?.cleanup,
     },
   };
 }
@@ -83,6 +97,16 @@ function warnUnknown(path: Path, entry: Record<string, unknown>, report: Report)
   };
   warn(path, entry, ENTRY_KEYS);
   if (isObject(entry.session)) warn([...path, "session"], entry.session, SESSION_KEYS);
+}
+
+/** Warns of keys that `cleanup: false` takes the effect from. */
+function warnIneffective(path: Path, session: Record<string, unknown>, report: Report): void {
+  if (session.cleanup !== false) return;
+  for (const [key, agreeing] of Object.entries(CLEANUP_KEYS)) {
+    if (key in session && session[key] !== agreeing) {
+      report.warning([...path, key], 'has no effect beside "cleanup": false');
+    }
+  }
 }
 
 /** What is said of a key that nobody reads. */

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { expand, type Expansion, type Lookup } from "./expand.ts";
 import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_MS } from "./settings_table.ts";
+import { ON_OPEN_STREAM } from "./types.ts";
 
 /** What a server's name may be: it stands in URLs, logs and metrics. */
 export const SERVER_ID = /^(?!\.\.?$)[A-Za-z0-9._-]{1,64}$/;
@@ -77,6 +78,10 @@ export function entrySchema(lookup: Lookup | undefined) {
     description: z.unknown().optional(),
     session: z.object({
       idleTtlMs: ms(0).optional(),
+      handshakeTtlMs: ms(0).optional(),
+      maxLifetimeMs: ms(0).optional(),
+      onOpenStream: z.enum(ON_OPEN_STREAM, { error: `one of ${ON_OPEN_STREAM.join(", ")}` }).optional(),
+      evictable: flag().optional(),
       requestTimeoutMs: ms(1).optional(),
       maxBodyBytes: bytes(1).optional(),
       cleanup: flag().optional(),

@@ -7,7 +7,7 @@ import deno from "../deno.json" with { type: "json" };
 import { ConfigError, nearest, quote } from "./config_error.ts";
 import { type Flags, readFlags } from "./flags.ts";
 import { flagOf, type Setting, SETTINGS, settingsTable, type TableSettings } from "./settings_table.ts";
-import { isLoopback, type Settings } from "./types.ts";
+import { isLoopback, type SettingOrigin, type SettingOrigins, type Settings } from "./types.ts";
 
 export { type SettingRow, settingsTable } from "./settings_table.ts";
 
@@ -25,7 +25,13 @@ export interface SettingsSources {
 
 /** What the sources ask for: a run, or a text to print. */
 export type SettingsResult =
-  | { readonly kind: "settings"; readonly settings: Settings; readonly warnings: readonly string[] }
+  | {
+    readonly kind: "settings";
+    readonly settings: Settings;
+    /** Where each of them came from. */
+    readonly origins: SettingOrigins;
+    readonly warnings: readonly string[];
+  }
   | { readonly kind: "help"; readonly text: string }
   | { readonly kind: "version"; readonly text: string };
 
@@ -33,6 +39,9 @@ export type SettingsResult =
 const NOT_READ: Readonly<Record<string, string>> = {
   MCP_SERVERS: "servers are read from the file that MCP_CONFIG names",
 };
+
+/** What the origins of a text are called where the configuration is shown. */
+const SHOWN_ORIGINS = { flag: "flag", environment: "env", ".env": "env", default: "default" } as const;
 
 type Key = keyof TableSettings;
 
@@ -59,8 +68,10 @@ export function readSettings(sources: SettingsSources): SettingsResult {
 
   const mistakes = [...flags.mistakes];
   const values: { -readonly [K in Key]?: Settings[K] } = {};
+  const origins: { [K in Key]?: SettingOrigin } = {};
   const read = <K extends Key>(key: K, setting: Setting<TableSettings[K]>): void => {
     const found = find(setting, flags, sources);
+    origins[key] = SHOWN_ORIGINS[found?.origin ?? "default"];
     if (found === undefined) return;
     const result = setting.schema.safeParse(found.text);
     if (result.success) values[key] = result.data;
@@ -70,9 +81,10 @@ export function readSettings(sources: SettingsSources): SettingsResult {
   for (const key of Object.keys(SETTINGS) as Key[]) read<Key>(key, SETTINGS[key]);
   if (mistakes.length > 0) throw ConfigError.of(mistakes);
 
-  const mcpConfigNamed = find(SETTINGS.mcpConfig, flags, sources)?.origin !== "default";
+  const mcpConfigNamed = origins.mcpConfig !== "default";
   const unset = {
     logDir: undefined,
+    memoryLimitBytes: undefined,
     accessToken: undefined,
     accessTokensFile: undefined,
     adminToken: undefined,
@@ -80,7 +92,7 @@ export function readSettings(sources: SettingsSources): SettingsResult {
   const settings = { ...unset, ...values, mcpConfigNamed } as Settings;
   refuseOpenNetwork(settings);
   refuseSharedToken(settings);
-  return { kind: "settings", settings, warnings: warningsOf(sources) };
+  return { kind: "settings", settings, origins: origins as SettingOrigins, warnings: warningsOf(sources) };
 }
 
 /** Without a token only this machine may be served, unless the operator says otherwise. */

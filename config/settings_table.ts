@@ -6,7 +6,7 @@
  */
 import { isIP } from "node:net";
 import { z } from "zod";
-import { LOG_FORMATS, LOG_LEVELS, type Settings } from "./types.ts";
+import { LOG_FORMATS, LOG_LEVELS, ON_OPEN_STREAM, type Settings } from "./types.ts";
 
 /** The settings that have a variable and a flag of their own. */
 export type TableSettings = Omit<Settings, "mcpConfigNamed">;
@@ -41,6 +41,15 @@ const MAX_DRAIN_MS = 60 * 60 * 1000;
 const MIN_STREAM_BUFFER_BYTES = 64 * 1024;
 /** In bytes. A text that is much longer than this is more than the runtime can hold. */
 export const MAX_BYTES = 256 * 1024 * 1024;
+
+/** In bytes, 64 MiB: with less the gateway itself would be over its limit. */
+const MIN_MEMORY_LIMIT_BYTES = 64 * 1024 * 1024;
+/** In bytes, 1 PiB: more than any machine has, and still exact as a number. */
+const MAX_MEMORY_LIMIT_BYTES = 2 ** 50;
+/** A process that is closed costs timers and a look at the process table. */
+const MAX_SWEEP_CLOSE_CONCURRENCY = 1_000;
+/** Each is a few hundred bytes. */
+const MAX_TOMBSTONES = 1_000_000;
 
 /** In the order in which `--help` lists them. */
 export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSettings[Key]> } = {
@@ -79,6 +88,52 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     variable: "STREAM_SESSION_TTL_MS",
     fallback: "300000",
     help: "Idle time after which a session expires; 0 is never",
+  },
+  handshakeTtlMs: {
+    ...milliseconds(0),
+    variable: "HANDSHAKE_TTL_MS",
+    fallback: "0",
+    help: "Idle time after which a session expires that was only initialized; 0 is the usual one",
+  },
+  maxLifetimeMs: {
+    ...milliseconds(0),
+    variable: "MAX_LIFETIME_MS",
+    fallback: "0",
+    help: "Age from which on a session takes no new requests; 0 is never",
+  },
+  onOpenStream: {
+    ...choice("WHAT", ON_OPEN_STREAM),
+    variable: "ON_OPEN_STREAM",
+    fallback: "ping",
+    help: "At the deadline of a session whose client holds its stream open: ask it, or let it expire",
+  },
+  minTtlMs: {
+    ...milliseconds(1),
+    variable: "MIN_TTL_MS",
+    fallback: "30000",
+    help: "The shortest TTL that memory pressure may cause",
+  },
+  memoryLimitBytes: {
+    ...digits("BYTES", {
+      allowed: `whole bytes from ${MIN_MEMORY_LIMIT_BYTES} (64 MiB) to ${MAX_MEMORY_LIMIT_BYTES} (1 PiB)`,
+      min: MIN_MEMORY_LIMIT_BYTES,
+      max: MAX_MEMORY_LIMIT_BYTES,
+    }),
+    variable: "MEMORY_LIMIT_BYTES",
+    fallback: undefined,
+    help: "What memory pressure is measured against; unset is 80% of the physical memory",
+  },
+  sweepCloseConcurrency: {
+    ...whole("N", "a whole number", 1, MAX_SWEEP_CLOSE_CONCURRENCY),
+    variable: "SWEEP_CLOSE_CONCURRENCY",
+    fallback: "32",
+    help: "Servers that a sweep closes at a time",
+  },
+  tombstones: {
+    ...whole("N", "a whole number", 0, MAX_TOMBSTONES),
+    variable: "TOMBSTONES",
+    fallback: "10000",
+    help: "Ended sessions that are remembered, to explain their end",
   },
   disableBridgeCleanup: {
     ...truth(),
@@ -249,9 +304,12 @@ export function allowedBytes(min: number): string {
 }
 
 function whole(placeholder: string, what: string, min: number, max: number) {
+  return digits(placeholder, { allowed: `${what} from ${min} to ${max}`, min, max });
+}
+
+function digits(placeholder: string, { allowed, min, max }: { allowed: string; min: number; max: number }) {
   const isAllowed = (text: string) => /^(?:0|[1-9]\d*)$/.test(text) && isWithin(Number(text), min, max);
-  const schema = z.string().refine(isAllowed, `${what} from ${min} to ${max}`).transform(Number);
-  return { placeholder, schema };
+  return { placeholder, schema: z.string().refine(isAllowed, allowed).transform(Number) };
 }
 
 function milliseconds(min: number, max = MAX_MS) {

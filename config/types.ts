@@ -7,6 +7,10 @@
 import type { LogFormat, LogLevel } from "../log.ts";
 export { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../log.ts";
 
+/** What becomes of a session whose deadline comes while its client holds the standalone stream open. */
+export const ON_OPEN_STREAM = ["ping", "expire"] as const;
+export type OnOpenStream = typeof ON_OPEN_STREAM[number];
+
 /** The gateway's own settings, each from a flag, an environment variable, `.env` or its default. */
 export interface Settings {
   readonly host: string;
@@ -18,6 +22,19 @@ export interface Settings {
   readonly logDir: string | undefined;
   /** Idle time after which a streamable session expires, in ms; 0 means never. */
   readonly streamSessionTtlMs: number;
+  /** The same for one that was only initialized; 0 means that the usual one applies. */
+  readonly handshakeTtlMs: number;
+  /** Age from which on a session takes no new requests, in ms; 0 means never. */
+  readonly maxLifetimeMs: number;
+  readonly onOpenStream: OnOpenStream;
+  /** The shortest TTL that memory pressure may cause, in ms. */
+  readonly minTtlMs: number;
+  /** What counts as all the memory there is; undefined is 80% of the physical memory. */
+  readonly memoryLimitBytes: number | undefined;
+  /** Servers that a sweep closes at a time. */
+  readonly sweepCloseConcurrency: number;
+  /** Ended sessions that are remembered. */
+  readonly tombstones: number;
   readonly disableBridgeCleanup: boolean;
   readonly disableStreamCleanup: boolean;
   /** Whether a request without a session id opens a session by itself. */
@@ -53,6 +70,12 @@ export interface Settings {
   readonly allowedHosts: readonly string[];
 }
 
+/** Where a setting's value came from; `env` is the environment or `.env`. */
+export type SettingOrigin = "default" | "env" | "flag";
+
+/** Where each setting that has a variable and a flag of its own came from. */
+export type SettingOrigins = Readonly<Record<Exclude<keyof Settings, "mcpConfigNamed">, SettingOrigin>>;
+
 /** A server that runs as a child process and speaks on stdin and stdout. */
 export interface StdioServer {
   readonly type: "stdio";
@@ -72,16 +95,23 @@ export interface RemoteServer {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** What `session` of a server's entry may set; undefined falls back to the gateway's setting. */
+/** What `session` of a server's entry may set; undefined falls back to the gateway's setting or default. */
 export interface SessionOptions {
   /** Idle time after which a session of this server expires, in ms; 0 means never. */
   readonly idleTtlMs: number | undefined;
+  /** The same for one that was only initialized; 0 means that `idleTtlMs` applies. */
+  readonly handshakeTtlMs: number | undefined;
+  /** Age from which on a session takes no new requests, in ms; 0 means never. */
+  readonly maxLifetimeMs: number | undefined;
+  readonly onOpenStream: OnOpenStream | undefined;
+  /** Whether an idle session may go before its deadline when memory runs out. */
+  readonly evictable: boolean | undefined;
   /** How long one request may take, in ms. */
   readonly requestTimeoutMs: number | undefined;
   /** The longest body that is taken for this server, in bytes. */
   readonly maxBodyBytes: number | undefined;
-  /** False: sessions of this server never expire. */
-  readonly cleanup: boolean;
+  /** False: time ends no session of this server. */
+  readonly cleanup: boolean | undefined;
 }
 
 /** One entry of the servers file. */

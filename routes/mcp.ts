@@ -113,7 +113,7 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
     if (badVersion !== undefined) reply.fail(badVersion);
     else session.post({ tag: "message", message, reply });
   } else {
-    const opening = openingOf(message, { headers, sessionId, options });
+    const opening = openingOf(message, { incoming, sessionId, options });
     if ("code" in opening) reply.fail(opening);
     else {
       options.supervisor.open({
@@ -139,7 +139,7 @@ async function postBatch(
     return rpcErrorResponse({ code: "badMessage", detail: "the batch is empty" }, null);
   }
   if (session.expired || session.state === "ended") {
-    return rpcErrorResponse({ code: "sessionNotFound" }, null);
+    return rpcErrorResponse(session.notFound, null);
   }
   if (messages.length > MAX_BATCH) {
     const detail = `the batch has ${messages.length} messages, at most ${MAX_BATCH} are taken`;
@@ -182,7 +182,7 @@ async function get(incoming: McpRequest, options: Options): Promise<Response> {
 function remove(incoming: McpRequest, options: Options): Response {
   const found = named(incoming, options);
   if ("code" in found) return rpcErrorResponse(found, null);
-  if (found.expired || found.state === "ended") return rpcErrorResponse({ code: "sessionNotFound" }, null);
+  if (found.expired || found.state === "ended") return rpcErrorResponse(found.notFound, null);
   void found.end("client_delete");
   return new Response(null, { status: 204 });
 }
@@ -202,7 +202,7 @@ function named(
   const sessionId = sessionIdOf(request.headers);
   if (sessionId === undefined) return { code: "noSessionHeader" };
   const session = supervisor.find(serverId, sessionId, principal);
-  if (session === undefined) return { code: "sessionNotFound" };
+  if (session === undefined) return supervisor.notFound(serverId, sessionId, principal, { request: false });
   return versionRefusal(request.headers, session) ?? session;
 }
 
@@ -215,16 +215,21 @@ function isStale(session: Session, message: Message): boolean {
 /** How a message that belongs to no living session opens one, or why it does not. */
 function openingOf(
   message: Message,
-  { headers, sessionId, options }: {
-    headers: Headers;
+  { incoming, sessionId, options }: {
+    incoming: McpRequest;
     sessionId: string | undefined;
     options: Options;
   },
 ): { implicitVersion: string | undefined } | Failure {
   if (message.kind === "request" && message.method === "initialize") return { implicitVersion: undefined };
-  if (sessionId !== undefined) return { code: "sessionNotFound" };
+  const { request, serverId, principal } = incoming;
+  if (sessionId !== undefined) {
+    return options.supervisor.notFound(serverId, sessionId, principal, {
+      request: message.kind === "request",
+    });
+  }
   if (message.kind !== "request" || !options.implicitSessions) return { code: "noSessionHeader" };
-  const version = headers.get(VERSION_HEADER) ?? DEFAULT_PROTOCOL_VERSION;
+  const version = request.headers.get(VERSION_HEADER) ?? DEFAULT_PROTOCOL_VERSION;
   return isKnownVersion(version)
     ? { implicitVersion: version }
     : { code: "badProtocolVersion", detail: JSON.stringify(version) };

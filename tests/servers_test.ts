@@ -1,24 +1,42 @@
 import { assert, assertEquals } from "@std/assert";
 import { ProcessTable } from "../backends/process_table.ts";
-import { loadConfig, type ServerConfig, type Settings } from "../config/mod.ts";
-import { intervalFor, maxBodyBytesOf, supervisedServers, sweepIntervalMs } from "../servers.ts";
+import { loadConfig, type ServerConfig } from "../config/mod.ts";
+import {
+  effectiveLimits,
+  intervalFor,
+  type LimitOrigin,
+  type LimitOrigins,
+  type LimitsConfig,
+  maxBodyBytesOf,
+  shortestTtlMs,
+  supervisedServers,
+  sweepIntervalMs,
+} from "../servers.ts";
 import { FakeClock } from "./fakes/fake_clock.ts";
 
 const STDIO = { type: "stdio", command: "true", args: [], env: {}, cwd: "/" } as const;
-const NOTHING_SET = {
+
+type Session = ServerConfig["session"];
+type Variables = Record<string, string>;
+
+const NOTHING_SET: Session = {
   idleTtlMs: undefined,
+  handshakeTtlMs: undefined,
+  maxLifetimeMs: undefined,
+  onOpenStream: undefined,
+  evictable: undefined,
   requestTimeoutMs: undefined,
   maxBodyBytes: undefined,
-  cleanup: true,
+  cleanup: undefined,
 };
 
-function settings(env: Record<string, string> = {}): Settings {
-  const config = loadConfig({ args: [], env, cwd: "/nowhere" });
+function configOf(env: Variables = {}, args: string[] = []): LimitsConfig {
+  const config = loadConfig({ args, env, cwd: "/nowhere" });
   assert(config.kind === "run");
-  return config.settings;
+  return config;
 }
 
-function serve(servers: Partial<ServerConfig>[], env?: Record<string, string>) {
+function serve(servers: Partial<ServerConfig>[], env?: Variables) {
   const clock = new FakeClock();
   const configs = servers.map((server, n) => ({
     id: `s${n}`,
@@ -27,14 +45,15 @@ function serve(servers: Partial<ServerConfig>[], env?: Record<string, string>) {
     session: NOTHING_SET,
     ...server,
   }));
-  return supervisedServers({ settings: settings(env), servers: configs }, {
+  const { settings, origins } = configOf(env);
+  return supervisedServers({ settings, origins, servers: configs }, {
     clock,
     processes: new ProcessTable({ clock }),
   });
 }
 
 // [the server's own, the environment, the TTL in force].
-const TTLS: [Partial<ServerConfig["session"]>, Record<string, string>, number][] = [
+const TTLS: [Partial<Session>, Variables, number][] = [
   [{}, {}, 300_000],
   [{}, { STREAM_SESSION_TTL_MS: "5000" }, 5_000],
   [{ idleTtlMs: 7_000 }, { STREAM_SESSION_TTL_MS: "5000" }, 7_000],
@@ -51,6 +70,128 @@ for (const [session, env, ttlMs] of TTLS) {
   });
 }
 
+/** One limit: how each source sets it, and to what. A limit without a variable has no other source than the file. */
+interface Sources {
+  readonly limit: Exclude<keyof LimitOrigins, "cleanup">;
+  readonly variable: string | undefined;
+  readonly fallback: unknown;
+  readonly file: Partial<Session>;
+  /** What it is where cleanup is off; undefined where that does not matter to it. */
+  readonly off: unknown;
+}
+
+const SOURCES: readonly Sources[] = [
+  {
+    limit: "idleTtlMs",
+    variable: "STREAM_SESSION_TTL_MS",
+    fallback: 300_000,
+    file: { idleTtlMs: 7 },
+    off: 0,
+  },
+  {
+    limit: "handshakeTtlMs",
+    variable: "HANDSHAKE_TTL_MS",
+    fallback: 0,
+    file: { handshakeTtlMs: 7 },
+    off: 0,
+  },
+  { limit: "maxLifetimeMs", variable: "MAX_LIFETIME_MS", fallback: 0, file: { maxLifetimeMs: 7 }, off: 0 },
+  {
+    limit: "requestTimeoutMs",
+    variable: "REQUEST_TIMEOUT_MS",
+    fallback: 3_600_000,
+    file: { requestTimeoutMs: 7 },
+    off: undefined,
+  },
+  {
+    limit: "onOpenStream",
+    variable: "ON_OPEN_STREAM",
+    fallback: "ping",
+    file: { onOpenStream: "expire" },
+    off: undefined,
+  },
+  { limit: "evictable", variable: undefined, fallback: false, file: { evictable: true }, off: false },
+];
+
+/** The ways to turn cleanup off or to leave it on, and which source decides. */
+const SWITCHES: [own: Partial<Session>, env: Variables, args: string[], on: boolean, origin: LimitOrigin][] =
+  [
+    [{}, {}, [], true, "default"],
+    [{}, { DISABLE_STREAM_CLEANUP: "false" }, [], true, "env"],
+    [{}, {}, ["--disable-stream-cleanup=false"], true, "flag"],
+    [{ cleanup: true }, {}, [], true, "file"],
+    [{ cleanup: false }, {}, [], false, "file"],
+    [{ cleanup: false }, { DISABLE_STREAM_CLEANUP: "true" }, [], false, "file"],
+    [{}, { DISABLE_STREAM_CLEANUP: "true" }, [], false, "env"],
+    [{}, {}, ["--disable-stream-cleanup"], false, "flag"],
+    // What the gateway turned off, an entry does not turn on.
+    [{ cleanup: true }, { DISABLE_STREAM_CLEANUP: "true" }, [], false, "env"],
+  ];
+
+/** Every choice of sources that set a value. */
+const GIVEN = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) => ({
+  inFile: (bits & 1) > 0,
+  inEnv: (bits & 2) > 0,
+  inFlag: (bits & 4) > 0,
+}));
+
+for (const { limit, variable, fallback, file, off } of SOURCES) {
+  const text = (number: string) => limit === "onOpenStream" ? "expire" : number;
+  const valueOf = (number: string) => limit === "onOpenStream" ? "expire" : Number(number);
+  const flag = `--${variable?.toLowerCase().replaceAll("_", "-")}=${text("8")}`;
+  for (const { inFile, inEnv, inFlag } of GIVEN) {
+    if (variable === undefined && (inEnv || inFlag)) continue;
+    const given = [inFile && "file", inFlag && "flag", inEnv && "env"].filter(Boolean).join(", ") ||
+      "nothing";
+    Deno.test(`Value and origin of ${limit}, set by ${given}, under every switch`, () => {
+      const [value, origin] = inFile
+        ? [Object.values(file)[0], "file"]
+        : inFlag
+        ? [valueOf("8"), "flag"]
+        : inEnv
+        ? [valueOf("9"), "env"]
+        : [fallback, "default"];
+      for (const [own, env, args, on, switchOrigin] of SWITCHES) {
+        const config = configOf(
+          inEnv ? { ...env, [variable!]: text("9") } : env,
+          inFlag ? [...args, flag] : args,
+        );
+        const session = { ...NOTHING_SET, ...own, ...(inFile ? file : {}) };
+        const { limits, cleanup, origins } = effectiveLimits(config, session);
+        const isOff = !on && off !== undefined;
+        const what = JSON.stringify({ own, env, args });
+        assertEquals(
+          [limits[limit], origins[limit]],
+          isOff ? [off, switchOrigin] : [value, origin],
+          what,
+        );
+        assertEquals([cleanup, origins.cleanup], [on, switchOrigin], what);
+      }
+    });
+  }
+}
+
+Deno.test("Each server to serve carries the origins of its limits", () => {
+  const session = { ...NOTHING_SET, maxLifetimeMs: 5 };
+  const [own, general] = serve([{ session }, {}], { HANDSHAKE_TTL_MS: "9" });
+  const origins = {
+    idleTtlMs: "default",
+    handshakeTtlMs: "env",
+    maxLifetimeMs: "file",
+    onOpenStream: "default",
+    evictable: "default",
+    requestTimeoutMs: "default",
+    cleanup: "default",
+  } as const;
+  assertEquals(own?.origins, origins);
+  assertEquals(general?.origins, { ...origins, maxLifetimeMs: "default" });
+});
+
+Deno.test("Cleanup that is off leaves the TTL of implicit sessions as it is set", () => {
+  const [server] = serve([{ session: { ...NOTHING_SET, cleanup: false } }], { IMPLICIT_TTL_MS: "9" });
+  assertEquals(server?.limits.implicitTtlMs, 9);
+});
+
 Deno.test("A server's request time-out comes before the gateway's", () => {
   const [own, general] = serve([{ session: { ...NOTHING_SET, requestTimeoutMs: 5 } }, {}], {
     REQUEST_TIMEOUT_MS: "9",
@@ -61,7 +202,7 @@ Deno.test("A server's request time-out comes before the gateway's", () => {
 Deno.test("A server's own bound of bodies comes before the gateway's, which also holds for servers unknown", () => {
   const own = { id: "own", transport: STDIO, disabled: false, session: { ...NOTHING_SET, maxBodyBytes: 5 } };
   const maxBytes = maxBodyBytesOf({
-    settings: settings({ MAX_BODY_BYTES: "9" }),
+    ...configOf({ MAX_BODY_BYTES: "9" }),
     servers: [own, { ...own, id: "general", session: NOTHING_SET }],
   });
   assertEquals(["own", "general", "__proto__"].map(maxBytes), [5, 9, 9]);
@@ -83,6 +224,27 @@ Deno.test("The sweep interval is a third of the shortest TTL that is in force, a
   assertEquals(sweepIntervalMs(serve([ttl(0)])), undefined);
   assertEquals(sweepIntervalMs([]), undefined);
 });
+
+// [what the servers set, the shortest time after which a session may be found expired].
+const SHORTEST: [Partial<Session>[], number | undefined][] = [
+  [[{}], 300_000],
+  [[{ idleTtlMs: 9_000 }, { idleTtlMs: 6_000 }], 6_000],
+  [[{ handshakeTtlMs: 5_000 }], 5_000],
+  [[{ idleTtlMs: 0, handshakeTtlMs: 5_000 }], 5_000],
+  [[{ maxLifetimeMs: 4_000 }], 4_000],
+  [[{ idleTtlMs: 0, maxLifetimeMs: 4_000_000 }], 4_000_000],
+  [[{ idleTtlMs: 0 }], undefined],
+  [[{ cleanup: false, handshakeTtlMs: 1, maxLifetimeMs: 1, evictable: true }], undefined],
+  // Somebody has to look whether memory runs out.
+  [[{ idleTtlMs: 0, evictable: true }], 300_000],
+];
+for (const [sessions, ttlMs] of SHORTEST) {
+  Deno.test(`Servers with ${JSON.stringify(sessions)} are swept as a TTL of ${ttlMs} ms wants it`, () => {
+    const servers = serve(sessions.map((session) => ({ session: { ...NOTHING_SET, ...session } })));
+    assertEquals(shortestTtlMs(servers), ttlMs);
+    assertEquals(sweepIntervalMs(servers), ttlMs === undefined ? undefined : intervalFor(ttlMs));
+  });
+}
 
 for (
   const [ttlMs, intervalMs] of [[1, 1], [2, 1], [3, 1], [4, 1], [6, 2], [299_999, 99_999], [

@@ -89,7 +89,7 @@ Deno.test("A paused session takes messages, expires at its deadline and gives it
   opened.stream.watcher!.full();
   await harness.clock.advance(harness.limits.idleTtlMs);
   assertEquals([second.session.state, opened.stream.open], ["expired", false]);
-  await second.session.end(second.session.expiryReason);
+  await second.session.end(second.session.verdict!.reason);
   assertEquals(second.backend.closed, true);
   // The stream was still to be read; it tells its room to nobody.
   opened.stream.watcher!.room();

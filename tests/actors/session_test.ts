@@ -168,7 +168,7 @@ Deno.test("Implicit session whose id came back has the ordinary TTL", async () =
   assertFalse(session.expired);
   await harness.clock.advance(1);
   assert(session.expired);
-  assertEquals(session.expiryReason, "idle");
+  assertEquals(session.verdict?.reason, "idle");
 });
 
 Deno.test("Implicit session is not saved by its id coming back after the deadline, though the timer is late", async () => {
@@ -180,7 +180,7 @@ Deno.test("Implicit session is not saved by its id coming back after the deadlin
   const session = harness.supervisor.find(SERVER, reply.sessionId!, "anyone")!;
   harness.clock.stall(LIMITS.implicitTtlMs);
   assertEquals((await post(session, request("ping"))).failed, "sessionNotFound");
-  assertEquals(session.expiryReason, "implicit");
+  assertEquals(session.verdict?.reason, "implicit");
 });
 
 Deno.test("Mail that comes while an implicit session starts waits, is bounded, and keeps its order", async () => {
@@ -294,7 +294,7 @@ Deno.test("Ending twice keeps the first reason, closes once more only to hurry, 
   backend.stubborn = true;
   const first = session.end("client_delete");
   await settle();
-  const second = session.end("shutdown", { termAfterMs: 0, killAfterMs: 1 });
+  const second = session.end("shutdown", { pace: { termAfterMs: 0, killAfterMs: 1 } });
   assertEquals(backend.closes.at(-1), { termAfterMs: 0, killAfterMs: 1 });
   backend.finishClose();
   await Promise.all([first, second]);

@@ -1,5 +1,6 @@
 import type { Session } from "../../actors/supervisor.ts";
-import { Sweeper, SWEEPS_PER_TTL } from "../../actors/sweeper.ts";
+import { SWEEPS_PER_TTL } from "../../actors/pressure.ts";
+import { Sweeper } from "../../actors/sweeper.ts";
 import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import { settle } from "../fakes/fake_clock.ts";
 import { Harness, LIMITS, openStream, post, request } from "../fakes/harness.ts";
@@ -18,7 +19,11 @@ class Sweeping implements Disposable {
     intervalMs?: number;
     sessions?: () => Iterable<Session>;
   } = {}) {
-    this.sweeper = new Sweeper({ clock: harness.clock, intervalMs, sessions });
+    this.sweeper = new Sweeper({
+      clock: harness.clock,
+      shortestTtlMs: intervalMs * SWEEPS_PER_TTL,
+      sessions,
+    });
     this.sweeper.start();
   }
 
@@ -34,13 +39,13 @@ async function openMany(harness: Harness, count: number): Promise<Session[]> {
   return sessions;
 }
 
-for (const intervalMs of [0, -1, NaN, Infinity, -Infinity]) {
-  Deno.test(`A sweeper with an interval of ${intervalMs} ms is a mistake`, () => {
+for (const ttlMs of [0, -1, NaN, Infinity, -Infinity]) {
+  Deno.test(`A sweeper for a TTL of ${ttlMs} ms is a mistake`, () => {
     const { clock } = new Harness();
     assertThrows(
-      () => new Sweeper({ clock, intervalMs, sessions: () => [] }),
+      () => new Sweeper({ clock, shortestTtlMs: ttlMs, sessions: () => [] }),
       RangeError,
-      `got ${intervalMs}`,
+      `got ${ttlMs}`,
     );
   });
 }
@@ -85,6 +90,7 @@ Deno.test("Sweeper writes the two cleanup lines, the second at debug level", asy
   assertEquals(swept.map(({ level, message }) => [level, message.join("")]), [
     ["info", "Cleaning up 1 expired streamable session(s)"],
     ["debug", `Closing streamable session ${session.handle} (idle for 320s)`],
+    ["info", "Sweep interval 20999ms → 10499ms: many expired"],
   ]);
   assertFalse(log.lines.join("\n").includes(session.id), "the id is a credential");
 });
@@ -154,33 +160,31 @@ Deno.test("Sweeper never closes more than 32 at a time, and starts the next as s
   assertEquals(harness.supervisor.size, 0);
 });
 
-Deno.test("A sweep that waits for a stubborn server does not overlap the next, and the one after comes on time", async () => {
+Deno.test("A server that takes its time to leave delays no sweep, and is closed once", async () => {
   const harness = new Harness();
   let sweeps = 0;
   const { backend } = await harness.open();
   backend.stubborn = true;
   await harness.clock.advance(TTL);
-  using _ = new Sweeping(harness, {
+  using sweeping = new Sweeping(harness, {
     intervalMs: 100,
     sessions: () => (sweeps++, harness.supervisor.sessions),
   });
   await harness.clock.advance(1_000);
-  assertEquals([sweeps, backend.closes.length], [1, 1]);
+  assertEquals([sweeps, backend.closes.length, sweeping.sweeper.closing], [10, 1, 1]);
   backend.finishClose();
-  await harness.clock.advance(99);
-  assertEquals(sweeps, 1);
-  await harness.clock.advance(1);
-  assertEquals(sweeps, 2);
+  await settle();
+  assertEquals([harness.supervisor.size, sweeping.sweeper.closing], [0, 0]);
 });
 
-Deno.test("A session that is deleted while it waits for the sweep keeps that reason", async () => {
+Deno.test("A session that is ended while it waits for the sweep keeps the reason with which it expired", async () => {
   const harness = new Harness();
   const { session } = await harness.open();
   await harness.clock.advance(TTL);
-  await session.end("client_delete");
+  await session.end("shutdown");
   using _ = new Sweeping(harness, { intervalMs: 1 });
   await harness.clock.advance(1);
-  assertEquals(session.endReason, "client_delete");
+  assertEquals(session.endReason, "idle");
   assertEquals(harness.backend.closes.length, 1);
 });
 

@@ -48,6 +48,16 @@ Deno.test("Settings and the variables of the servers file come from .env, the en
   ]);
 });
 
+Deno.test("The configuration says where each setting came from", () => {
+  const result = loadConfig(sourcesOf({ "/srv/app/.env": "TOMBSTONES=1\n" }, {
+    args: ["--min-ttl-ms=1"],
+    env: { MAX_LIFETIME_MS: "1" },
+  }));
+  assert(result.kind === "run");
+  const { tombstones, maxLifetimeMs, minTtlMs, handshakeTtlMs } = result.origins;
+  assertEquals([tombstones, maxLifetimeMs, minTtlMs, handshakeTtlMs], ["env", "env", "flag", "default"]);
+});
+
 Deno.test("A named servers file has to be there, a default one has not", () => {
   assertEquals(
     refusal(() => loadConfig(sourcesOf({}, { args: ["--mcp-config", "nope.json"] }))),

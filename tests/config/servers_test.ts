@@ -24,11 +24,15 @@ function only(entry: unknown, env = {}): ServerConfig {
   return servers[0]!;
 }
 
-const NO_SESSION = {
+const NO_SESSION: ServerConfig["session"] = {
   idleTtlMs: undefined,
+  handshakeTtlMs: undefined,
+  maxLifetimeMs: undefined,
+  onOpenStream: undefined,
+  evictable: undefined,
   requestTimeoutMs: undefined,
   maxBodyBytes: undefined,
-  cleanup: true,
+  cleanup: undefined,
 };
 
 Deno.test("A command and nothing else is a stdio server in the folder of the file", () => {
@@ -41,6 +45,16 @@ Deno.test("A command and nothing else is a stdio server in the folder of the fil
 });
 
 Deno.test("Every key of a stdio server is read", () => {
+  const session = {
+    idleTtlMs: 0,
+    handshakeTtlMs: 2,
+    maxLifetimeMs: 3,
+    onOpenStream: "expire",
+    evictable: true,
+    requestTimeoutMs: 1,
+    maxBodyBytes: 1,
+    cleanup: true,
+  } as const;
   const entry = {
     type: "stdio",
     command: "npx",
@@ -49,7 +63,7 @@ Deno.test("Every key of a stdio server is read", () => {
     cwd: "data/x",
     disabled: false,
     description: { any: "thing" },
-    session: { idleTtlMs: 0, requestTimeoutMs: 1, maxBodyBytes: 1, cleanup: false },
+    session,
   };
   assertEquals(only(entry), {
     id: "files",
@@ -61,7 +75,7 @@ Deno.test("Every key of a stdio server is read", () => {
       cwd: "/etc/sojourn/data/x",
     },
     disabled: false,
-    session: { idleTtlMs: 0, requestTimeoutMs: 1, maxBodyBytes: 1, cleanup: false },
+    session,
   });
   assertEquals(only({ command: "x", cwd: "/srv" }).transport, {
     type: "stdio",
@@ -238,6 +252,26 @@ Deno.test("A mistake in an entry is told with its path, its value and what is al
       `.session.idleTtlMs: 31622400001 is not allowed: ${ms} 0 to 31622400000`,
     ],
     [
+      { command: "x", session: { handshakeTtlMs: "0" } },
+      `.session.handshakeTtlMs: "0" is not allowed: ${ms} 0 to 31622400000`,
+    ],
+    [
+      { command: "x", session: { maxLifetimeMs: 31622400001 } },
+      `.session.maxLifetimeMs: 31622400001 is not allowed: ${ms} 0 to 31622400000`,
+    ],
+    [
+      { command: "x", session: { onOpenStream: "Ping" } },
+      '.session.onOpenStream: "Ping" is not allowed: one of ping, expire',
+    ],
+    [
+      { command: "x", session: { onOpenStream: true } },
+      ".session.onOpenStream: true is not allowed: one of ping, expire",
+    ],
+    [
+      { command: "x", session: { evictable: "true" } },
+      '.session.evictable: "true" is not allowed: true or false, without quotes',
+    ],
+    [
       { command: "x", session: { requestTimeoutMs: 0 } },
       `.session.requestTimeoutMs: 0 is not allowed: ${ms} 1 to 31622400000`,
     ],
@@ -246,8 +280,10 @@ Deno.test("A mistake in an entry is told with its path, its value and what is al
 });
 
 Deno.test("Session times are taken up to their bounds", () => {
-  for (const idleTtlMs of [0, 1, 31_622_399_999, 31_622_400_000]) {
-    assertEquals(only({ command: "x", session: { idleTtlMs } }).session, { ...NO_SESSION, idleTtlMs });
+  for (const key of ["idleTtlMs", "handshakeTtlMs", "maxLifetimeMs"]) {
+    for (const ms of [0, 1, 31_622_399_999, 31_622_400_000]) {
+      assertEquals(only({ command: "x", session: { [key]: ms } }).session, { ...NO_SESSION, [key]: ms });
+    }
   }
 });
 
@@ -334,6 +370,20 @@ Deno.test("Unknown keys and keys without effect are warned of, by place", () => 
     "mcp-servers.json:2:93: mcpServers.a.session.x: unknown key, ignored",
     'mcp-servers.json:3:30: mcpServers.b.env: has no effect beside "url"',
   ]);
+});
+
+Deno.test("Beside cleanup: false what ends sessions by time is warned of, what agrees with it is not", () => {
+  const warningsOf = (session: Record<string, unknown>) =>
+    serversOf(fileOf({ command: "x", session })).warnings;
+  const timed = { idleTtlMs: 1, handshakeTtlMs: 1, maxLifetimeMs: 1, onOpenStream: "ping", evictable: true };
+  assertEquals(
+    warningsOf({ ...timed, cleanup: false }).map((line) => line.replace(/^mcp-servers\.json:1:\d+: /, "")),
+    Object.keys(timed).map((key) => `mcpServers.files.session.${key}: has no effect beside "cleanup": false`),
+  );
+  const agreeing = { idleTtlMs: 0, handshakeTtlMs: 0, maxLifetimeMs: 0, evictable: false };
+  assertEquals(warningsOf({ ...agreeing, requestTimeoutMs: 1, maxBodyBytes: 1, cleanup: false }), []);
+  assertEquals(warningsOf({ ...timed, cleanup: true }), []);
+  assertEquals(warningsOf(timed), []);
 });
 
 Deno.test("A missing file is a mistake only when it was named", () => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import deno from "../../deno.json" with { type: "json" };
 import { readSettings, type SettingsSources, settingsTable } from "../../config/settings.ts";
-import type { Settings } from "../../config/types.ts";
+import type { SettingOrigin, SettingOrigins, Settings } from "../../config/types.ts";
 import { refusal } from "./helpers.ts";
 
 const MAX_MS = 31_622_400_000;
@@ -14,6 +14,13 @@ const DEFAULTS: Settings = {
   logFormat: "text",
   logDir: undefined,
   streamSessionTtlMs: 300_000,
+  handshakeTtlMs: 0,
+  maxLifetimeMs: 0,
+  onOpenStream: "ping",
+  minTtlMs: 30_000,
+  memoryLimitBytes: undefined,
+  sweepCloseConcurrency: 32,
+  tombstones: 10_000,
   disableBridgeCleanup: false,
   disableStreamCleanup: false,
   implicitSessions: true,
@@ -47,6 +54,12 @@ function settingsOf(sources: Partial<SettingsSources>): Settings {
   return result.settings;
 }
 
+function originsOf(sources: Partial<SettingsSources>): SettingOrigins {
+  const result = read(sources);
+  assert(result.kind === "settings");
+  return result.origins;
+}
+
 function warningsOf(sources: Partial<SettingsSources>): readonly string[] {
   const result = read(sources);
   assert(result.kind === "settings");
@@ -54,22 +67,28 @@ function warningsOf(sources: Partial<SettingsSources>): readonly string[] {
 }
 
 Deno.test("Without any source every setting has its default", () => {
-  assertEquals(read({}), { kind: "settings", settings: DEFAULTS, warnings: [] });
+  const { mcpConfigNamed: _, ...own } = DEFAULTS;
+  const origins = Object.fromEntries(Object.keys(own).map((key) => [key, "default"]));
+  assertEquals<unknown>(read({}), { kind: "settings", settings: DEFAULTS, origins, warnings: [] });
 });
 
 Deno.test("A flag wins over the environment, which wins over .env, which wins over the default", () => {
   const [args, env, dotenv] = [["--port", "1"], { PORT: "2" }, { PORT: "3" }];
-  const cases: [sources: Partial<SettingsSources>, port: number][] = [
-    [{ args, env, dotenv }, 1],
-    [{ args, dotenv }, 1],
-    [{ env, dotenv }, 2],
-    [{ dotenv }, 3],
-    [{}, 3000],
-    [{ env: { PORT: "" }, dotenv }, 3],
-    [{ env: { PORT: "" }, dotenv: { PORT: "" } }, 3000],
-    [{ env: { PORT: undefined }, dotenv }, 3],
+  const cases: [sources: Partial<SettingsSources>, port: number, origin: SettingOrigin][] = [
+    [{ args, env, dotenv }, 1, "flag"],
+    [{ args, dotenv }, 1, "flag"],
+    [{ env, dotenv }, 2, "env"],
+    [{ dotenv }, 3, "env"],
+    [{}, 3000, "default"],
+    [{ env: { PORT: "" }, dotenv }, 3, "env"],
+    [{ env: { PORT: "" }, dotenv: { PORT: "" } }, 3000, "default"],
+    [{ env: { PORT: undefined }, dotenv }, 3, "env"],
+    [{ env: { PORT: "3000" } }, 3000, "env"],
   ];
-  for (const [sources, port] of cases) assertEquals(settingsOf(sources).port, port, JSON.stringify(sources));
+  for (const [sources, port, origin] of cases) {
+    const result = [settingsOf(sources).port, originsOf(sources).port];
+    assertEquals(result, [port, origin], JSON.stringify(sources));
+  }
 });
 
 Deno.test("Every setting is read from its flag, from the environment and from .env", () => {
@@ -80,6 +99,13 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["LOG_FORMAT", "json", { logFormat: "json" }],
     ["LOG_DIR", "logs", { logDir: "logs" }],
     ["STREAM_SESSION_TTL_MS", "4000", { streamSessionTtlMs: 4000 }],
+    ["HANDSHAKE_TTL_MS", "4010", { handshakeTtlMs: 4010 }],
+    ["MAX_LIFETIME_MS", "4011", { maxLifetimeMs: 4011 }],
+    ["ON_OPEN_STREAM", "expire", { onOpenStream: "expire" }],
+    ["MIN_TTL_MS", "4012", { minTtlMs: 4012 }],
+    ["MEMORY_LIMIT_BYTES", "8589934592", { memoryLimitBytes: 8_589_934_592 }],
+    ["SWEEP_CLOSE_CONCURRENCY", "4", { sweepCloseConcurrency: 4 }],
+    ["TOMBSTONES", "5", { tombstones: 5 }],
     ["DISABLE_BRIDGE_CLEANUP", "true", { disableBridgeCleanup: true }],
     ["DISABLE_STREAM_CLEANUP", "true", { disableStreamCleanup: true }],
     ["IMPLICIT_SESSIONS", "false", { implicitSessions: false }],
@@ -107,9 +133,16 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
   for (const [variable, text, expected] of cases) {
     const flag = `--${variable.toLowerCase().replaceAll("_", "-")}`;
     const settings = { ...DEFAULTS, ...expected };
-    assertEquals(settingsOf({ args: [`${flag}=${text}`] }), settings);
-    assertEquals(settingsOf({ env: { [variable]: text } }), settings);
-    assertEquals(settingsOf({ dotenv: { [variable]: text } }), settings);
+    const [key] = Object.keys(expected);
+    const sources: [Partial<SettingsSources>, SettingOrigin][] = [
+      [{ args: [`${flag}=${text}`] }, "flag"],
+      [{ env: { [variable]: text } }, "env"],
+      [{ dotenv: { [variable]: text } }, "env"],
+    ];
+    for (const [source, origin] of sources) {
+      assertEquals(settingsOf(source), settings);
+      assertEquals(originsOf(source), { ...originsOf({}), [key!]: origin });
+    }
   }
 });
 
@@ -122,6 +155,11 @@ Deno.test("Whole numbers are taken up to their bounds and refused beyond", () =>
   const bounds: [variable: string, what: string, min: number, max: number][] = [
     ["PORT", "a whole number", 0, 65_535],
     ["STREAM_SESSION_TTL_MS", "whole milliseconds", 0, MAX_MS],
+    ["HANDSHAKE_TTL_MS", "whole milliseconds", 0, MAX_MS],
+    ["MAX_LIFETIME_MS", "whole milliseconds", 0, MAX_MS],
+    ["MIN_TTL_MS", "whole milliseconds", 1, MAX_MS],
+    ["SWEEP_CLOSE_CONCURRENCY", "a whole number", 1, 1_000],
+    ["TOMBSTONES", "a whole number", 0, 1_000_000],
     ["REQUEST_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
     ["START_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
     ["CLIENT_REPLY_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
@@ -147,6 +185,21 @@ Deno.test("Whole numbers are taken up to their bounds and refused beyond", () =>
       );
     }
   }
+});
+
+Deno.test("A memory limit is taken from 64 MiB to 1 PiB and refused beyond, with both in words", () => {
+  const [min, max] = [2 ** 26, 2 ** 50];
+  for (const bytes of [min, min + 1, max - 1, max]) {
+    assertEquals(settingsOf({ env: { MEMORY_LIMIT_BYTES: `${bytes}` } }).memoryLimitBytes, bytes);
+  }
+  for (const text of ["0", `${min - 1}`, `${max + 1}`, "9".repeat(40), "8GiB", "80%"]) {
+    assertEquals(
+      refusal(() => read({ env: { MEMORY_LIMIT_BYTES: text } })),
+      `MEMORY_LIMIT_BYTES: "${text}" is not allowed: ` +
+        "whole bytes from 67108864 (64 MiB) to 1125899906842624 (1 PiB) (from the environment)",
+    );
+  }
+  assertEquals(settingsOf({ env: { MEMORY_LIMIT_BYTES: "" } }).memoryLimitBytes, undefined);
 });
 
 Deno.test("A number is decimal digits and nothing else", () => {
@@ -226,7 +279,12 @@ Deno.test("A host is a name or an address", () => {
   }
 });
 
-Deno.test("Levels and formats are taken in any case, and listed where they are not", () => {
+Deno.test("Levels, formats and choices are taken in any case, and listed where they are not", () => {
+  assertEquals(settingsOf({ env: { ON_OPEN_STREAM: "Expire" } }).onOpenStream, "expire");
+  assertEquals(
+    refusal(() => read({ env: { ON_OPEN_STREAM: "pong" } })),
+    'ON_OPEN_STREAM: "pong" is not allowed: one of ping, expire (from the environment)',
+  );
   assertEquals(settingsOf({ env: { LOG_LEVEL: "WARN", LOG_FORMAT: "Json" } }), {
     ...DEFAULTS,
     logLevel: "warn",

@@ -103,6 +103,76 @@ Deno.test("A flag wins over the environment", async () => {
   await gateway.waitForLine(/Streamable session cleanup enabled \(interval: 10000ms, TTL: 30000ms\)/);
 });
 
+Deno.test("The start says what holds for the sessions of each server, and where it came from", async () => {
+  await using gateway = await Gateway.start({
+    servers: {
+      files: { ...fixture("echo_server"), session: { idleTtlMs: 90_000, evictable: true } },
+      plain: { ...fixture("echo_server") },
+      kept: { ...fixture("echo_server"), session: { cleanup: false } },
+    },
+    files: { ".env": "MAX_LIFETIME_MS=7200000\n" },
+    env: { REQUEST_TIMEOUT_MS: "60000", ON_OPEN_STREAM: "expire" },
+    args: ["--handshake-ttl-ms=20000"],
+  });
+  const lines = gateway.linesLike(/Sessions of /).map((line) => line.replace(/^\S+ /, ""));
+  const general = "request timeout 60000ms (env), on open stream expire (env)";
+  assertEquals(lines, [
+    "[INFO] Sessions of files: idle TTL 90000ms (file), handshake TTL 20000ms (flag), " +
+    `max lifetime 7200000ms (env), ${general}, evictable yes (file)`,
+    "[INFO] Sessions of plain: idle TTL 300000ms (default), handshake TTL 20000ms (flag), " +
+    `max lifetime 7200000ms (env), ${general}, evictable no (default)`,
+    "[INFO] Sessions of kept: idle TTL never (file), handshake TTL off (file), " +
+    `max lifetime never (file), ${general}, evictable no (file)`,
+    "[WARN] Sessions of kept never expire (its entry says so)",
+  ]);
+});
+
+Deno.test("A handshake TTL without effect is warned of, and so is a TTL that the entry turned off", async () => {
+  await using gateway = await Gateway.start({
+    servers: {
+      long: { ...fixture("echo_server"), session: { handshakeTtlMs: 300_000 } },
+      unused: { ...fixture("echo_server"), session: { idleTtlMs: 0, handshakeTtlMs: 1 } },
+      aged: { ...fixture("echo_server"), session: { idleTtlMs: 0, maxLifetimeMs: 3_600_000 } },
+    },
+  });
+  assertEquals(gateway.linesLike(/\[WARN\]/).map((line) => line.replace(/^\S+ /, "")), [
+    "[WARN] Sessions of long: the handshake TTL has no effect, the idle TTL being no longer",
+    "[WARN] Sessions of unused never expire once they are used (its entry says so)",
+  ]);
+});
+
+Deno.test("With LOG_FORMAT=json what holds for a server's sessions is there as properties", async () => {
+  await using gateway = await Gateway.start({
+    servers: { echo: { ...fixture("echo_server"), session: { handshakeTtlMs: 5_000 } } },
+    env: { LOG_FORMAT: "json", STREAM_SESSION_TTL_MS: "0" },
+  });
+  const records = gateway.linesLike(/Sessions of echo/).map((line) => JSON.parse(line));
+  assertEquals(records.map(({ message, properties }) => ({ message, properties })), [{
+    message:
+      "Sessions of echo: idle TTL never (env), handshake TTL 5000ms (file), max lifetime never (default), " +
+      "request timeout 3600000ms (default), on open stream ping (default), evictable no (default)",
+    properties: {
+      serverId: "echo",
+      idleTtlMs: 0,
+      handshakeTtlMs: 5_000,
+      maxLifetimeMs: 0,
+      requestTimeoutMs: 3_600_000,
+      onOpenStream: "ping",
+      evictable: false,
+      cleanup: true,
+      origins: {
+        idleTtlMs: "env",
+        handshakeTtlMs: "file",
+        maxLifetimeMs: "default",
+        onOpenStream: "default",
+        evictable: "default",
+        requestTimeoutMs: "default",
+        cleanup: "default",
+      },
+    },
+  }]);
+});
+
 /** Mistakes: how to make them, and what the one line on stderr has to name. */
 const MISTAKES: Readonly<Record<string, GatewayOptions & { readonly named: readonly RegExp[] }>> = {
   "a port that is no port": {
@@ -140,6 +210,10 @@ const MISTAKES: Readonly<Record<string, GatewayOptions & { readonly named: reado
   "a server without a command": {
     servers: { files: { args: [] } },
     named: [/mcp-servers\.json/, /mcpServers\.files/, /command/],
+  },
+  "a memory limit in another unit": {
+    env: { MEMORY_LIMIT_BYTES: "2GiB" },
+    named: [/MEMORY_LIMIT_BYTES/, /"2GiB"/, /whole bytes from 67108864 \(64 MiB\)/],
   },
   "a session setting out of bounds": {
     servers: { files: { command: "npx", session: { idleTtlMs: -5 } } },

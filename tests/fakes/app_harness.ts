@@ -5,6 +5,8 @@
  */
 import { assertEquals, assertExists } from "@std/assert";
 import type { Session } from "../../actors/supervisor.ts";
+import type { Clock } from "../../clock.ts";
+import type { Access } from "../../routes/access.ts";
 import { createApp } from "../../routes/app.ts";
 import { BODY_DEFAULTS, BodyReader } from "../../routes/body.ts";
 import { STREAM_DEFAULTS, type StreamPolicy } from "../../routes/outflow.ts";
@@ -36,19 +38,25 @@ export interface OpenedSession {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** How to make an {@link AppHarness}. */
+export interface AppHarnessOptions extends HarnessOptions {
+  /** Who may come; everybody, as the same principal, unless given. */
+  readonly access?: (clock: Clock) => Access;
+}
+
 /** See the module's documentation. */
 export class AppHarness {
   readonly harness: Harness;
   readonly #app: (request: Request) => Response | Promise<Response>;
   readonly #bodies: BodyReader;
 
-  constructor(options: HarnessOptions = {}) {
+  constructor({ access = openAccess, ...options }: AppHarnessOptions = {}) {
     this.harness = new Harness(options);
     const { clock, supervisor } = this.harness;
     const streams: StreamPolicy = { clock, ...STREAM_DEFAULTS, cuts: 0 };
     this.#bodies = new BodyReader({ clock, ...BODY_DEFAULTS });
     this.#app = createApp({
-      access: openAccess(clock),
+      access: access(clock),
       supervisor,
       clock,
       implicitSessions: true,

@@ -62,7 +62,9 @@ export type SessionCommand =
   };
 
 /** Durations at which something changes, and their neighbours. */
-const AROUND_LIMITS = Object.values(SMALL).flatMap((limitMs) => [limitMs - 1, limitMs, limitMs + 1]);
+const AROUND_LIMITS = Object.values(SMALL).filter((limit) => typeof limit === "number").flatMap((
+  limitMs,
+) => [limitMs - 1, limitMs, limitMs + 1]);
 
 // Mostly the newest: what is interesting takes several commands for one session.
 const who = fc.oneof({ weight: 6, arbitrary: fc.constant(0) }, { weight: 2, arbitrary: fc.constant(1) }, {

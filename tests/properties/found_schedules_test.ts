@@ -107,7 +107,7 @@ Deno.test("A message that comes after an implicit session's deadline changes nei
     await settle();
     await harness.clock[pass](LIMITS.implicitTtlMs);
     assertEquals((await post(session, request("ping"))).failed, "sessionNotFound");
-    assertEquals(session.expiryReason, "implicit");
+    assertEquals(session.verdict?.reason, "implicit");
   }
 });
 
@@ -150,7 +150,7 @@ Deno.test("Of two ends in one turn the first gives the reason and the faster giv
   const harness = new Harness();
   const { session, backend } = await harness.open();
   const fast = { termAfterMs: 0, killAfterMs: 1 };
-  await Promise.all([session.end("client_delete"), session.end("shutdown", fast)]);
+  await Promise.all([session.end("client_delete"), session.end("shutdown", { pace: fast })]);
   assertEquals(session.endReason, "client_delete");
   assertEquals(backend.closes.at(-1), fast);
   assert(backend.closed);

@@ -6,7 +6,8 @@
  */
 import type { EndReason } from "../../actors/end_reason.ts";
 import type { Session } from "../../actors/supervisor.ts";
-import { Sweeper, SWEEPS_PER_TTL } from "../../actors/sweeper.ts";
+import { SWEEPS_PER_TTL } from "../../actors/pressure.ts";
+import { Sweeper } from "../../actors/sweeper.ts";
 import type { ErrorCode } from "../../errors.ts";
 import type { Message } from "../../protocol/jsonrpc.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -107,7 +108,7 @@ export class World {
 
   constructor() {
     const { clock, supervisor } = this.harness;
-    this.sweeper = new Sweeper({ clock, intervalMs: SWEEP_INTERVAL_MS, sessions: () => supervisor.sessions });
+    this.sweeper = new Sweeper({ clock, shortestTtlMs: SMALL.idleTtlMs, sessions: () => supervisor.sessions });
     this.sweeper.start();
   }
 

@@ -176,15 +176,37 @@ Deno.test("DELETE ends the session with 204; from then on everything on it is 40
   await stop();
 });
 
-Deno.test("Unknown, expired and ended sessions answer with the same words", async () => {
+Deno.test("A client is told why its own session is over, and of an unknown one nothing", async () => {
   const { harness, send, post, open, stop } = start();
   const [expired, ended] = [await open(), await open()];
   await send("DELETE", { headers: ended });
   await harness.clock.advance(LIMITS.idleTtlMs);
   const ping = { jsonrpc: "2.0", id: 4, method: "ping" };
-  const unknown = await (await post(ping, { "mcp-session-id": crypto.randomUUID() })).text();
-  assertEquals(await (await post(ping, expired)).text(), unknown);
-  assertEquals(await (await post(ping, ended)).text(), unknown);
+  const errorOf = async (headers: Readonly<Record<string, string>>) => {
+    const response = await post(ping, headers);
+    assertEquals(response.status, 404);
+    return (await response.json()).error;
+  };
+  const unknown = { code: -32001, message: "Session not found" };
+  assertEquals(await errorOf({ "mcp-session-id": crypto.randomUUID() }), unknown);
+  assertEquals(await errorOf(expired), {
+    ...unknown,
+    data: {
+      reason: "idle",
+      message: "The session is over: it was idle for longer than its TTL",
+      idleMs: LIMITS.idleTtlMs,
+      ttlMs: LIMITS.idleTtlMs,
+    },
+  });
+  assertEquals(await errorOf(ended), {
+    ...unknown,
+    data: {
+      reason: "client_delete",
+      message: "The session is over: its client sent DELETE",
+      idleMs: 0,
+      ttlMs: LIMITS.idleTtlMs,
+    },
+  });
   await stop();
 });
 

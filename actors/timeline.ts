@@ -1,0 +1,136 @@
+/**
+ * What happened in the life of one session, and how much went through it.
+ *
+ * What happens in every life is a number here and becomes an entry only when somebody reads it; an idle session
+ * pays for nothing else. What is rarer is kept as an entry, bounded: where there are too many, those in the middle go.
+ *
+ * @module
+ */
+import type { Clock } from "../clock.ts";
+import type { Message } from "../protocol/jsonrpc.ts";
+
+/** Entries kept beside those that are made from numbers. */
+const MAX_ENTRIES = 32;
+/** How many of them are the first ones; the others are the last ones. */
+const FIRST_ENTRIES = 8;
+
+/** What can happen to a session. */
+export type TimelineEvent =
+  | "opened"
+  | "active"
+  | "first_request"
+  | "peak_in_flight"
+  | "deadline_moved"
+  | "pinged"
+  | "hibernated"
+  | "revived"
+  | "expired"
+  | "swept"
+  | "ended";
+
+/** One line of a timeline. */
+export interface TimelineEntry {
+  /** In ms since the Unix epoch. */
+  readonly at: number;
+  readonly event: TimelineEvent;
+  readonly detail?: string;
+}
+
+/** How much went through a session. */
+export interface Counters {
+  /** Messages of the client. */
+  readonly requests: number;
+  readonly notifications: number;
+  readonly responses: number;
+  /** Messages of the server. */
+  readonly serverMessages: number;
+  /** The most requests that were in flight at once, in either direction. */
+  readonly peakInFlight: number;
+}
+
+/** See the module's documentation. All instants are wall time in ms since the Unix epoch. */
+export class Timeline {
+  readonly openedAt: number;
+  #activeAt = 0;
+  #firstRequestAt = 0;
+  #firstMethod = "";
+  #peakAt = 0;
+  #peak = 0;
+  #requests = 0;
+  #notifications = 0;
+  #responses = 0;
+  #serverMessages = 0;
+  #noted: TimelineEntry[] | undefined;
+  #skipped = 0;
+
+  constructor(openedAt: number) {
+    this.openedAt = openedAt;
+  }
+
+  /** The server answered `initialize`. */
+  active(at: number): void {
+    this.#activeAt = at;
+  }
+
+  /** The client sent a message. */
+  received(kind: Message["kind"]): void {
+    if (kind === "request") this.#requests++;
+    else if (kind === "notification") this.#notifications++;
+    else this.#responses++;
+  }
+
+  /** The server sent a message. */
+  heardServer(): void {
+    this.#serverMessages++;
+  }
+
+  /** The client asked for something that is no handshake. */
+  used(method: string, clock: Pick<Clock, "wallTime">): void {
+    if (this.#firstRequestAt !== 0) return;
+    this.#firstRequestAt = clock.wallTime();
+    this.#firstMethod = method;
+  }
+
+  /** So many requests are in flight now. */
+  inFlight(count: number, clock: Pick<Clock, "wallTime">): void {
+    if (count <= this.#peak) return;
+    this.#peak = count;
+    this.#peakAt = clock.wallTime();
+  }
+
+  /** Notes what happens rarely, at its wall time. */
+  note(entry: TimelineEntry): void {
+    this.#noted ??= [];
+    this.#noted.push(entry);
+    if (this.#noted.length <= MAX_ENTRIES) return;
+    this.#noted.splice(FIRST_ENTRIES, 1);
+    this.#skipped++;
+  }
+
+  get counters(): Counters {
+    return {
+      requests: this.#requests,
+      notifications: this.#notifications,
+      responses: this.#responses,
+      serverMessages: this.#serverMessages,
+      peakInFlight: this.#peak,
+    };
+  }
+
+  /** What happened, oldest first. */
+  get entries(): TimelineEntry[] {
+    const made: TimelineEntry[] = [{ at: this.openedAt, event: "opened" }];
+    if (this.#activeAt > 0) made.push({ at: this.#activeAt, event: "active" });
+    if (this.#firstRequestAt > 0) {
+      made.push({ at: this.#firstRequestAt, event: "first_request", detail: this.#firstMethod });
+    }
+    if (this.#peak > 1) made.push({ at: this.#peakAt, event: "peak_in_flight", detail: String(this.#peak) });
+    // Stable, so that what happened in the same millisecond stays in the order in which it was noted.
+    return [...made, ...this.#noted ?? []].sort((a, b) => a.at - b.at);
+  }
+
+  /** Entries that had to go. */
+  get skipped(): number {
+    return this.#skipped;
+  }
+}
