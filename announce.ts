@@ -5,7 +5,8 @@
  */
 import { isLoopback, type ServerConfig, type SettingOrigins, type Settings } from "./config/types.ts";
 import { logger } from "./log.ts";
-import { type EffectiveLimits, effectiveLimits, intervalFor } from "./servers.ts";
+import { type EffectiveLimits, effectiveLimits } from "./servers.ts";
+import { longestInterval } from "./actors/pressure.ts";
 
 /** TTL of bridge sessions, in ms. */
 const BRIDGE_SESSION_TTL_MS = 300_000;
@@ -91,7 +92,7 @@ function announceCleanup(
   } else {
     log.info("{kind} session cleanup enabled (interval: {intervalMs}ms, TTL: {ttlMs}ms)", {
       kind,
-      intervalMs: intervalFor(ttlMs),
+      intervalMs: longestInterval(ttlMs),
       ttlMs,
     });
   }

@@ -4,7 +4,6 @@
  * @module
  */
 import type { SessionLimits, SupervisedServer } from "./actors/supervisor.ts";
-import { SWEEPS_PER_TTL } from "./actors/pressure.ts";
 import type { ProcessTable } from "./backends/process_table.ts";
 import { stdioBackend } from "./backends/stdio.ts";
 import type { Clock } from "./clock.ts";
@@ -155,12 +154,6 @@ export function maxBodyBytesOf(
   return (serverId) => own.get(serverId) ?? settings.maxBodyBytes;
 }
 
-/** The interval that serves the shortest TTL in force, in ms; undefined where there is nothing to sweep for. */
-export function sweepIntervalMs(servers: Iterable<SupervisedServer>): number | undefined {
-  const ttlMs = shortestTtlMs(servers);
-  return ttlMs === undefined ? undefined : intervalFor(ttlMs);
-}
-
 /**
  * The shortest time after which the sweeper may find a session expired, in ms; undefined where none ever expires and
  * none may be evicted. Implicit sessions whose id never came back do not count: they end by themselves.
@@ -174,9 +167,4 @@ export function shortestTtlMs(servers: Iterable<SupervisedServer>): number | und
   ]).filter((ttlMs) => ttlMs > 0);
   if (ttls.length > 0) return Math.min(...ttls);
   return limits.some(({ evictable }) => evictable) ? EVICTION_TTL_MS : undefined;
-}
-
-/** How often to sweep for a TTL, in ms; at least 1. */
-export function intervalFor(ttlMs: number): number {
-  return Math.max(1, Math.floor(ttlMs / SWEEPS_PER_TTL));
 }

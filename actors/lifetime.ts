@@ -14,11 +14,9 @@
  *
  * @module
  */
+import type { OnOpenStream } from "../config/types.ts";
 import type { EndReason } from "./end_reason.ts";
 import type { TtlScale } from "./pressure.ts";
-
-/** What becomes of a session whose deadline comes while its client holds the standalone stream open. */
-export type OnOpenStream = "ping" | "expire";
 
 /** How long a client has to answer the `ping` at its deadline, in ms. */
 export const PING_TIMEOUT_MS = 10_000;

@@ -3,14 +3,12 @@ import { ProcessTable } from "../backends/process_table.ts";
 import { loadConfig, type ServerConfig } from "../config/mod.ts";
 import {
   effectiveLimits,
-  intervalFor,
   type LimitOrigin,
   type LimitOrigins,
   type LimitsConfig,
   maxBodyBytesOf,
   shortestTtlMs,
   supervisedServers,
-  sweepIntervalMs,
 } from "../servers.ts";
 import { FakeClock } from "./fakes/fake_clock.ts";
 
@@ -217,16 +215,9 @@ Deno.test("Disabled servers are not served; remote ones are, with the reason why
   assert(typeof refusal === "object" && refusal.code === "serverNotServed");
 });
 
-Deno.test("The sweep interval is a third of the shortest TTL that is in force, and there is none without", () => {
-  const ttl = (idleTtlMs: number) => ({ session: { ...NOTHING_SET, idleTtlMs } });
-  assertEquals(sweepIntervalMs(serve([ttl(300_000)])), 100_000);
-  assertEquals(sweepIntervalMs(serve([ttl(0), ttl(900_000), ttl(3_000)])), 1_000);
-  assertEquals(sweepIntervalMs(serve([ttl(0)])), undefined);
-  assertEquals(sweepIntervalMs([]), undefined);
-});
-
 // [what the servers set, the shortest time after which a session may be found expired].
 const SHORTEST: [Partial<Session>[], number | undefined][] = [
+  [[], undefined],
   [[{}], 300_000],
   [[{ idleTtlMs: 9_000 }, { idleTtlMs: 6_000 }], 6_000],
   [[{ handshakeTtlMs: 5_000 }], 5_000],
@@ -242,16 +233,5 @@ for (const [sessions, ttlMs] of SHORTEST) {
   Deno.test(`Servers with ${JSON.stringify(sessions)} are swept as a TTL of ${ttlMs} ms wants it`, () => {
     const servers = serve(sessions.map((session) => ({ session: { ...NOTHING_SET, ...session } })));
     assertEquals(shortestTtlMs(servers), ttlMs);
-    assertEquals(sweepIntervalMs(servers), ttlMs === undefined ? undefined : intervalFor(ttlMs));
   });
-}
-
-for (
-  const [ttlMs, intervalMs] of [[1, 1], [2, 1], [3, 1], [4, 1], [6, 2], [299_999, 99_999], [
-    300_000,
-    100_000,
-  ]] as const
-) {
-  Deno.test(`A TTL of ${ttlMs} ms is swept for every ${intervalMs} ms`, () =>
-    assertEquals(intervalFor(ttlMs), intervalMs));
 }
