@@ -9,6 +9,7 @@ import {
   type SupervisedServer,
   Supervisor,
 } from "../../actors/supervisor.ts";
+import { TtlScale } from "../../actors/pressure.ts";
 import { assert, assertExists } from "@std/assert";
 import { type Message, parseMessage, type RequestId } from "../../protocol/jsonrpc.ts";
 import { FakeBackend } from "./fake_backend.ts";
@@ -40,6 +41,12 @@ export interface HarnessOptions {
   readonly autoInitialize?: boolean;
   /** Servers beside {@link SERVER}. */
   readonly moreServers?: readonly SupervisedServer[];
+  /** The shortest TTL that memory pressure may cause, in ms. */
+  readonly minTtlMs?: number;
+  /** What chance takes off maximum lifetimes, from 0; nothing unless given. */
+  readonly random?: () => number;
+  /** Ended sessions that are remembered. */
+  readonly tombstones?: number;
 }
 
 /** See the module's documentation. */
@@ -49,14 +56,22 @@ export class Harness {
   readonly backends: FakeBackend[] = [];
   readonly supervisor: Supervisor;
   readonly limits: SessionLimits;
+  readonly scale: TtlScale;
   /** Whether backends that are opened from now on answer `initialize` by themselves. */
   autoInitialize: boolean;
 
-  constructor({ limits, autoInitialize = true, moreServers = [] }: HarnessOptions = {}) {
+  constructor(
+    { limits, autoInitialize = true, moreServers = [], minTtlMs = 30_000, random = () => 0, tombstones }:
+      HarnessOptions = {},
+  ) {
     this.autoInitialize = autoInitialize;
+    this.scale = new TtlScale({ minTtlMs });
     this.limits = { ...LIMITS, ...limits };
     this.supervisor = new Supervisor({
       clock: this.clock,
+      scale: this.scale,
+      random,
+      ...(tombstones !== undefined && { tombstones }),
       servers: [{
         id: SERVER,
         limits: this.limits,
