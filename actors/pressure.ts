@@ -48,7 +48,7 @@
 
 /** From which memory pressure on TTLs are scaled, and where they are as short as they get. */
 const SCALE_FROM = 0.85;
-const SCALE_RANGE = 0.1;
+const SCALE_TO = 0.95;
 
 /** Memory pressure at which eviction begins, and at which it has done enough. */
 export const EVICT_FROM = 0.95;
@@ -99,7 +99,7 @@ export function loadOf(
 
 /** `s` of the formula: 0 leaves TTLs as they are, 1 makes them as short as they get. */
 export function scaleOf(memoryPressure: number): number {
-  return clamp((memoryPressure - SCALE_FROM) / SCALE_RANGE);
+  return clamp((memoryPressure - SCALE_FROM) / (SCALE_TO - SCALE_FROM));
 }
 
 /** How far memory pressure shortens TTLs. There is one, which all sessions read; the sweeper writes it. */
