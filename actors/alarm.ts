@@ -10,7 +10,9 @@ import type { Cancel, Clock } from "../clock.ts";
 export class Alarm {
   readonly #clock: Clock;
   readonly #ring: () => void;
-  #armed: { readonly at: number; readonly cancel: Cancel } | undefined;
+  /** For when it is armed; Infinity where it is not. */
+  #at = Infinity;
+  #cancel: Cancel | undefined;
 
   /** @param ring Called when an armed instant has come; the alarm is not armed any more then. */
   constructor(clock: Clock, ring: () => void) {
@@ -20,21 +22,20 @@ export class Alarm {
 
   /** Rings at `at` (ms of the clock) at the latest; Infinity asks for nothing. */
   at(at: number): void {
-    if (at === Infinity) return;
-    if (this.#armed !== undefined) {
-      if (this.#armed.at <= at) return;
-      this.#armed.cancel();
-    }
-    const cancel = this.#clock.after(at - this.#clock.now(), () => {
-      this.#armed = undefined;
+    if (this.#at <= at) return;
+    this.#cancel?.();
+    this.#at = at;
+    this.#cancel = this.#clock.after(at - this.#clock.now(), () => {
+      this.#at = Infinity;
+      this.#cancel = undefined;
       this.#ring();
     });
-    this.#armed = { at, cancel };
   }
 
   /** Rings no more. Idempotent. */
   off(): void {
-    this.#armed?.cancel();
-    this.#armed = undefined;
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#at = Infinity;
   }
 }

@@ -18,34 +18,35 @@ export interface KeptMessage {
 
 /** A bounded queue. */
 export class Backlog {
-  #messages: KeptMessage[] = [];
+  #messages: KeptMessage[] | undefined;
   #chars = 0;
 
   get size(): number {
-    return this.#messages.length;
+    return this.#messages?.length ?? 0;
   }
 
   /** Keeps a message and returns those that had to go for it: maybe the message itself. */
   keep(message: KeptMessage): KeptMessage[] {
-    this.#messages.push(message);
+    const messages = this.#messages ??= [];
+    messages.push(message);
     this.#chars += message.text.length;
     let dropped = 0;
-    while (this.#messages.length - dropped > MAX_KEPT_MESSAGES || this.#chars > MAX_KEPT_CHARS) {
-      this.#chars -= this.#messages[dropped++]!.text.length;
+    while (messages.length - dropped > MAX_KEPT_MESSAGES || this.#chars > MAX_KEPT_CHARS) {
+      this.#chars -= messages[dropped++]!.text.length;
     }
-    return this.#messages.splice(0, dropped);
+    return messages.splice(0, dropped);
   }
 
   /** Forgets a kept request, because it was answered by time or taken back. */
   forget(questionId: RequestId): void {
-    const at = this.#messages.findIndex((message) => message.questionId === questionId);
-    if (at >= 0) this.#chars -= this.#messages.splice(at, 1)[0]!.text.length;
+    const at = this.#messages?.findIndex((message) => message.questionId === questionId) ?? -1;
+    if (at >= 0) this.#chars -= this.#messages!.splice(at, 1)[0]!.text.length;
   }
 
   /** Returns everything, oldest first, and is empty. */
   takeAll(): KeptMessage[] {
-    const all = this.#messages;
-    this.#messages = [];
+    const all = this.#messages ?? [];
+    this.#messages = undefined;
     this.#chars = 0;
     return all;
   }

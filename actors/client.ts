@@ -8,6 +8,12 @@
  */
 import type { Failure } from "../errors.ts";
 
+/** What was lost when a stream was cut. */
+export interface StreamLoss {
+  readonly bytes: number;
+  readonly stalledMs: number;
+}
+
 /**
  * Who wants to know whether the reader of a stream keeps up: the session, which keeps its server from saying more.
  *
@@ -19,7 +25,7 @@ export interface StreamWatch {
   /** It is no longer full, because the reader went on or is gone, or the stream was cut. Follows each `full`. */
   room(): void;
   /** The stream was cut, since nothing was read for so long; what waited is lost. */
-  cut(loss: { readonly bytes: number; readonly stalledMs: number }): void;
+  cut(loss: StreamLoss): void;
 }
 
 /** One open stream of messages to a client. */

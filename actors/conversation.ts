@@ -28,7 +28,7 @@ import {
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
 import { Backlog } from "./backlog.ts";
-import type { ClientStream, Reply, StreamWatch } from "./client.ts";
+import type { ClientStream, Reply, StreamLoss, StreamWatch } from "./client.ts";
 import { type Exchange, Exchanges } from "./exchanges.ts";
 import { type Question, Questions } from "./questions.ts";
 
@@ -42,17 +42,26 @@ export interface ConversationLimits {
   readonly sseAfterMs: number;
 }
 
+/** What conversations ask of their sessions. One for all of them: a conversation pays for no functions of its own. */
+export interface ConversationPort<Owner> {
+  /** Sends one message to the server. */
+  readonly send: (owner: Owner, text: string) => void;
+  /** Whether the server does not read what is sent to it. */
+  readonly isBusy: (owner: Owner) => boolean;
+  /** How the readers of its streams keep up: see {@link StreamWatch}. */
+  readonly full: (owner: Owner) => void;
+  readonly room: (owner: Owner) => void;
+  readonly cut: (owner: Owner, loss: StreamLoss) => void;
+}
+
 /** How to make a {@link Conversation}. */
-export interface ConversationOptions {
+export interface ConversationOptions<Owner> {
+  /** The session, and how to ask something of it. */
+  readonly owner: Owner;
+  readonly port: ConversationPort<Owner>;
   /** Names the session in log lines. */
   readonly handle: string;
   readonly limits: ConversationLimits;
-  /** Sends one message to the server. */
-  readonly send: (text: string) => void;
-  /** Whether the server does not read what is sent to it. */
-  readonly isBusy: () => boolean;
-  /** Is told of every stream to the client how its reader keeps up. */
-  readonly watch: StreamWatch;
   readonly now: number;
 }
 
@@ -72,8 +81,11 @@ export interface InFlight {
 const log = logger("session");
 
 /** See the module's documentation. All times are ms of the session's clock. */
-export class Conversation {
-  readonly #options: ConversationOptions;
+export class Conversation<Owner = unknown> implements StreamWatch {
+  readonly #owner: Owner;
+  readonly #port: ConversationPort<Owner>;
+  readonly #handle: string;
+  readonly #limits: ConversationLimits;
   /** The client's requests in flight. */
   readonly #exchanges = new Exchanges();
   /** The server's requests that the client has not answered. */
@@ -85,9 +97,27 @@ export class Conversation {
   /** The last message of the client, or the end of the last request in flight. */
   #lastUsed: number;
 
-  constructor(options: ConversationOptions) {
-    this.#options = options;
-    this.#lastUsed = options.now;
+  constructor({ owner, port, handle, limits, now }: ConversationOptions<Owner>) {
+    this.#owner = owner;
+    this.#port = port;
+    this.#handle = handle;
+    this.#limits = limits;
+    this.#lastUsed = now;
+  }
+
+  /** A reader of one of its streams does not keep up. */
+  full(): void {
+    this.#port.full(this.#owner);
+  }
+
+  /** It does again. */
+  room(): void {
+    this.#port.room(this.#owner);
+  }
+
+  /** It did not for too long, and its stream was cut. */
+  cut(loss: StreamLoss): void {
+    this.#port.cut(this.#owner, loss);
   }
 
   /** Since when it is idle, where nothing is in flight. */
@@ -166,29 +196,29 @@ export class Conversation {
     { now, timeoutMs }: { now: number; timeoutMs: number },
   ): Failure | undefined {
     if (this.#exchanges.has(message.id)) return { code: "duplicateId", detail: JSON.stringify(message.id) };
-    reply.watch(this.#options.watch);
+    reply.watch(this);
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
       timeoutMs,
     });
-    this.#options.send(message.text);
+    this.#send(message.text);
     return undefined;
   }
 
   /** The client tells; maybe that it takes back a request, which is then in flight no longer. */
   notification(message: NotificationMessage): void {
     if (message.method === "notifications/cancelled") this.#cancel(message.params?.requestId);
-    this.#options.send(message.text);
+    this.#send(message.text);
   }
 
   /** The client answers a question. An answer that comes too late is nobody's mistake. */
   response(message: ResponseMessage, now: number): void {
     if (message.id !== null && this.#questions.remove(message.id, now)) {
       this.#backlog.forget(message.id);
-      this.#options.send(message.text);
+      this.#send(message.text);
     } else {
-      log.debug("Session {handle}: dropped an answer to no open request", { handle: this.#options.handle });
+      log.debug("Session {handle}: dropped an answer to no open request", { handle: this.#handle });
     }
   }
 
@@ -200,7 +230,7 @@ export class Conversation {
     this.#questions.clientHeard();
     // Its client may have hung up while it waited its turn.
     if (!stream.open) return;
-    stream.watch(this.#options.watch);
+    stream.watch(this);
     this.#standalone?.close();
     this.#standalone = stream;
     for (const kept of this.#backlog.takeAll()) {
@@ -214,7 +244,7 @@ export class Conversation {
     const exchange = message.id === null ? undefined : this.#exchanges.take(message.id);
     if (exchange === undefined) {
       log.debug("Session {handle}: dropped an answer to a request that is not in flight", {
-        handle: this.#options.handle,
+        handle: this.#handle,
       });
       return;
     }
@@ -226,16 +256,16 @@ export class Conversation {
   serverAsked(message: RequestMessage, now: number): void {
     if (this.#questions.has(message.id)) {
       log.warn("Session {handle}: the server used the id of a request that is in flight, {id}; dropped", {
-        handle: this.#options.handle,
+        handle: this.#handle,
         id: JSON.stringify(message.id),
       });
       return;
     }
     if (this.#questions.size >= MAX_QUESTIONS) {
       // One that does not read would only have the errors pile up as well.
-      if (this.#options.isBusy()) return;
+      if (this.#port.isBusy(this.#owner)) return;
       const detail = `${MAX_QUESTIONS} requests wait for it already`;
-      return this.#options.send(rpcErrorText({ code: "clientSilent", detail }, message.id));
+      return this.#send(rpcErrorText({ code: "clientSilent", detail }, message.id));
     }
     this.#questions.ask(message.id, message.method, now);
     const stream = this.#streamFor(message);
@@ -269,7 +299,7 @@ export class Conversation {
       }
       next = Math.min(next, now + leftMs);
       if (exchange.slow) continue;
-      const slowAt = exchange.sentAt + this.#options.limits.sseAfterMs;
+      const slowAt = exchange.sentAt + this.#limits.sseAfterMs;
       if (now >= slowAt) {
         exchange.slow = true;
         exchange.reply.stream();
@@ -290,6 +320,10 @@ export class Conversation {
     this.#standalone = undefined;
     for (const { reply } of exchanges) reply.fail(failure);
     standalone?.close();
+  }
+
+  #send(text: string): void {
+    this.#port.send(this.#owner, text);
   }
 
   /** `initialize` cannot be taken back (the specification forbids it). */
@@ -321,7 +355,7 @@ export class Conversation {
 
   #keep(text: string, questionId: RequestMessage["id"] | undefined, now: number): void {
     for (const dropped of this.#backlog.keep({ text, questionId })) {
-      log.debug("Session {handle}: dropped a message that no stream took", { handle: this.#options.handle });
+      log.debug("Session {handle}: dropped a message that no stream took", { handle: this.#handle });
       if (dropped.questionId !== undefined) this.#giveUp(dropped.questionId, "it has no stream open", now);
     }
   }
@@ -350,7 +384,7 @@ export class Conversation {
     const isCapped = now - sentAt >= MAX_TIMEOUTS * timeoutMs;
     const since = freshAt > sentAt && !isCapped ? " since its last progress" : "";
     const detail = `${method} took more than ${isCapped ? MAX_TIMEOUTS * timeoutMs : timeoutMs} ms${since}`;
-    this.#options.send(
+    this.#send(
       encodeNotification("notifications/cancelled", { requestId: exchange.id, reason: detail }),
     );
     exchange.reply.fail({ code: "requestTimeout", detail });
@@ -358,7 +392,7 @@ export class Conversation {
 
   /** Gives up on a question that is due, and returns when it is due otherwise. */
   #onQuestionTime(question: Question, now: number): number {
-    const { clientReplyTimeoutMs, requestTimeoutMs } = this.#options.limits;
+    const { clientReplyTimeoutMs, requestTimeoutMs } = this.#limits;
     // A person may be thinking about it, on behalf of a request that is in flight. That has a bound too.
     const patient = this.#exchanges.size > 0 && question.stream?.open === true;
     const limitMs = patient ? Math.max(clientReplyTimeoutMs, requestTimeoutMs) : clientReplyTimeoutMs;
@@ -375,6 +409,6 @@ export class Conversation {
   /** Answers the server in place of the client. */
   #giveUp(questionId: RequestMessage["id"], detail: string, now: number): void {
     if (!this.#questions.remove(questionId, now)) return;
-    this.#options.send(rpcErrorText({ code: "clientSilent", detail }, questionId));
+    this.#send(rpcErrorText({ code: "clientSilent", detail }, questionId));
   }
 }

@@ -29,27 +29,29 @@ export interface Exchange {
   slow: boolean;
 }
 
-/** A map of requests in flight with the look-ups that routing needs. */
+const NONE: ReadonlyMap<RequestId, Exchange> = new Map();
+
+/** A map of requests in flight with the look-ups that routing needs. While there are none it holds no maps either. */
 export class Exchanges {
   /** By request id, oldest first; `1` and `"1"` are different keys. */
-  readonly #byId = new Map<RequestId, Exchange>();
+  #byId: Map<RequestId, Exchange> | undefined;
   /** Those that asked for progress, by their token. */
-  readonly #byToken = new Map<RequestId, Exchange>();
+  #byToken: Map<RequestId, Exchange> | undefined;
 
   get size(): number {
-    return this.#byId.size;
+    return this.#byId?.size ?? 0;
   }
 
   has(id: RequestId): boolean {
-    return this.#byId.has(id);
+    return this.#byId?.has(id) === true;
   }
 
   get(id: RequestId): Exchange | undefined {
-    return this.#byId.get(id);
+    return this.#byId?.get(id);
   }
 
-  [Symbol.iterator](): IterableIterator<Exchange> {
-    return this.#byId.values();
+  [Symbol.iterator](): Iterator<Exchange> {
+    return (this.#byId ?? NONE).values();
   }
 
   /** Adds a request whose id is not in flight. */
@@ -70,48 +72,48 @@ export class Exchanges {
       taskId: method === "tasks/result" && typeof params?.taskId === "string" ? params.taskId : undefined,
       slow: false,
     };
-    this.#byId.set(id, exchange);
-    if (progressToken !== undefined) this.#byToken.set(progressToken, exchange);
+    (this.#byId ??= new Map()).set(id, exchange);
+    if (progressToken !== undefined) (this.#byToken ??= new Map()).set(progressToken, exchange);
   }
 
   /** Removes and returns a request; undefined when it is not in flight (any more). */
   take(id: RequestId): Exchange | undefined {
-    const exchange = this.#byId.get(id);
+    const exchange = this.#byId?.get(id);
     if (exchange === undefined) return undefined;
-    this.#byId.delete(id);
+    this.#byId!.delete(id);
     const { progressToken } = exchange;
     // A client may have used one token twice: the newer request keeps it.
-    if (progressToken !== undefined && this.#byToken.get(progressToken) === exchange) {
+    if (progressToken !== undefined && this.#byToken?.get(progressToken) === exchange) {
       this.#byToken.delete(progressToken);
     }
+    if (this.#byId!.size === 0) this.#byId = this.#byToken = undefined;
     return exchange;
   }
 
   /** Empties the map and returns what was in flight. */
   takeAll(): Exchange[] {
-    const all = [...this.#byId.values()];
-    this.#byId.clear();
-    this.#byToken.clear();
+    const all = [...this];
+    this.#byId = this.#byToken = undefined;
     return all;
   }
 
   /** The request that a message of the backend names as its parent, by progress token or related task. */
   parentOf(method: string, params: Params | undefined): Exchange | undefined {
-    if (params === undefined || this.#byId.size === 0) return undefined;
+    if (params === undefined || this.#byId === undefined) return undefined;
     if (method === "notifications/progress") {
       const token = params.progressToken;
-      return typeof token === "string" || typeof token === "number" ? this.#byToken.get(token) : undefined;
+      return typeof token === "string" || typeof token === "number" ? this.#byToken?.get(token) : undefined;
     }
     const taskId = relatedTaskOf(params);
     if (taskId === undefined) return undefined;
-    for (const exchange of this.#byId.values()) if (exchange.taskId === taskId) return exchange;
+    for (const exchange of this) if (exchange.taskId === taskId) return exchange;
     return undefined;
   }
 
   /** The newest request whose client is still connected. */
   newestOpen(): Exchange | undefined {
     let newest: Exchange | undefined;
-    for (const exchange of this.#byId.values()) if (exchange.reply.open) newest = exchange;
+    for (const exchange of this) if (exchange.reply.open) newest = exchange;
     return newest;
   }
 }

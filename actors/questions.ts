@@ -22,9 +22,11 @@ export interface Question {
   counts: boolean;
 }
 
-/** The questions of one session. */
+const NONE: ReadonlyMap<RequestId, Question> = new Map();
+
+/** The questions of one session. While there are none it holds no map either. */
 export class Questions {
-  readonly #byId = new Map<RequestId, Question>();
+  #byId: Map<RequestId, Question> | undefined;
   /** How many of them count as in flight. */
   #counting = 0;
   /** Total time with at least one that counts, up to `#waitingSince`. */
@@ -34,7 +36,7 @@ export class Questions {
   #clientSilent = false;
 
   get size(): number {
-    return this.#byId.size;
+    return this.#byId?.size ?? 0;
   }
 
   /** How many count as in flight. */
@@ -43,25 +45,25 @@ export class Questions {
   }
 
   has(id: RequestId): boolean {
-    return this.#byId.has(id);
+    return this.#byId?.has(id) === true;
   }
 
   get(id: RequestId): Question | undefined {
-    return this.#byId.get(id);
+    return this.#byId?.get(id);
   }
 
-  [Symbol.iterator](): IterableIterator<Question> {
-    return this.#byId.values();
+  [Symbol.iterator](): Iterator<Question> {
+    return (this.#byId ?? NONE).values();
   }
 
   /** Notes a question that no stream could take yet. */
   ask(id: RequestId, method: string, now: number): void {
-    this.#byId.set(id, { id, method, since: now, stream: undefined, counts: false });
+    (this.#byId ??= new Map()).set(id, { id, method, since: now, stream: undefined, counts: false });
   }
 
   /** Notes that a question went out to the client. */
   delivered(id: RequestId, stream: ClientStream, now: number): void {
-    const question = this.#byId.get(id);
+    const question = this.#byId?.get(id);
     if (question === undefined || question.stream !== undefined) return;
     question.stream = stream;
     question.since = now;
@@ -72,9 +74,10 @@ export class Questions {
 
   /** Forgets a question that was answered, cancelled or given up; false when there is none by that id. */
   remove(id: RequestId, now: number): boolean {
-    const question = this.#byId.get(id);
+    const question = this.#byId?.get(id);
     if (question === undefined) return false;
-    this.#byId.delete(id);
+    this.#byId!.delete(id);
+    if (this.#byId!.size === 0) this.#byId = undefined;
     if (question.counts && --this.#counting === 0) this.#waitedMs += now - this.#waitingSince;
     return true;
   }
@@ -96,7 +99,7 @@ export class Questions {
 
   /** Forgets everything. */
   clear(): void {
-    this.#byId.clear();
+    this.#byId = undefined;
     this.#counting = 0;
   }
 }

@@ -40,12 +40,13 @@ import { logger } from "../log.ts";
 import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
 import { Alarm } from "./alarm.ts";
 import { Account, notFound, type Verdict } from "./account.ts";
-import { Conversation } from "./conversation.ts";
+import { Conversation, type ConversationPort } from "./conversation.ts";
 import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
 import { Garbage } from "./garbage.ts";
 import { Handshake } from "./handshake.ts";
-import { Inbox } from "./inbox.ts";
+import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
+import type { StreamLoss } from "./client.ts";
 import type { ClientMessage, Mail, Signal } from "./mail.ts";
 import type { SessionContext, SessionOptions } from "./session_options.ts";
 import type { Tombstone } from "./tombstones.ts";
@@ -66,8 +67,8 @@ export class Session {
   readonly kind = "streamable";
 
   readonly #context: SessionContext;
-  readonly #inbox: Inbox<Mail, Signal>;
-  readonly #conversation: Conversation;
+  readonly #inbox: Inbox<Session, Mail, Signal>;
+  readonly #conversation: Conversation<Session>;
   readonly #lifetime: Lifetime;
   readonly #account: Account;
   /** The one timer, for the earliest thing that may be due. */
@@ -84,8 +85,9 @@ export class Session {
   #protocolVersion: string | undefined;
   /** The fastest pace that an end was asked for with. */
   #pace: ClosePace = CLOSE_PACE;
-  /** Resolved when all that the session held was given back. */
-  readonly #closed = Promise.withResolvers<void>();
+  /** Resolved when all that the session held was given back. There is one once somebody wants to know. */
+  #closed: PromiseWithResolvers<void> | undefined;
+  #isClosed = false;
 
   constructor({ id, handle, principal, context, implicitVersion }: SessionOptions) {
     const { clock, limits, scale, random } = context;
@@ -101,27 +103,26 @@ export class Session {
       openedAt: now,
       implicit: implicitVersion !== undefined,
     });
-    this.#inbox = new Inbox<Mail, Signal>({
-      maxMail: MAX_MAIL,
-      onMail: (mail) => this.#onMail(mail),
-      onSignal: (signal) => this.#onSignal(signal),
-      onFault: (error, mail) => this.#onFault(error, mail),
-    });
+    this.#inbox = new Inbox<Session, Mail, Signal>(this, Session.#RULES);
     this.#alarm = new Alarm(clock, () => this.#inbox.signal({ tag: "wake" }));
-    this.#conversation = new Conversation({
-      handle,
-      limits,
-      // False means that the backend is gone; its exit is on its way and fails what is in flight.
-      send: (text) => void this.#backend?.send(text),
-      isBusy: () => this.#isBackendBusy(),
-      watch: {
-        full: () => this.#inbox.signal({ tag: "full" }),
-        room: () => this.#inbox.signal({ tag: "room" }),
-        cut: (loss) => this.#onCut(loss),
-      },
-      now,
-    });
+    this.#conversation = new Conversation<Session>({ owner: this, port: Session.#PORT, handle, limits, now });
   }
+
+  static readonly #RULES: InboxRules<Session, Mail, Signal> = {
+    maxMail: MAX_MAIL,
+    onMail: (session, mail) => session.#onMail(mail),
+    onSignal: (session, signal) => session.#onSignal(signal),
+    onFault: (session, error, mail) => session.#onFault(error, mail),
+  };
+
+  static readonly #PORT: ConversationPort<Session> = {
+    // False means that the backend is gone; its exit is on its way and fails what is in flight.
+    send: (session, text) => void session.#backend?.send(text),
+    isBusy: (session) => session.#isBackendBusy(),
+    full: (session) => session.#inbox.signal({ tag: "full" }),
+    room: (session) => session.#inbox.signal({ tag: "room" }),
+    cut: (session, loss) => session.#onCut(loss),
+  };
 
   /** Its public name. */
   get handle(): string {
@@ -297,7 +298,8 @@ export class Session {
     // The inbox of an ended session is closed, but its backend may still be hurried.
     if (this.#state === "ended") void this.#backend?.close(pace);
     else this.#inbox.signal({ tag: "end", reason, detail });
-    return this.#closed.promise;
+    if (this.#isClosed) return Promise.resolve();
+    return (this.#closed ??= Promise.withResolvers()).promise;
   }
 
   #onMail(mail: Mail): void {
@@ -450,7 +452,7 @@ export class Session {
   }
 
   /** May come after the end, from a stream that still had something to deliver. */
-  #onCut({ bytes, stalledMs }: { bytes: number; stalledMs: number }): void {
+  #onCut({ bytes, stalledMs }: StreamLoss): void {
     log.warn("Session {handle}: cut a stream, nothing was read for {stalledMs} ms and {bytes} bytes waited", {
       handle: this.handle,
       stalledMs: Math.round(stalledMs),
@@ -558,7 +560,8 @@ export class Session {
       }
     }
     void Promise.resolve(backendClosed).catch((error) => this.#onFault(error, undefined)).then(() => {
-      this.#closed.resolve();
+      this.#isClosed = true;
+      this.#closed?.resolve();
       this.#context.onEnded(this);
     });
   }

@@ -95,7 +95,7 @@ export class Supervisor {
   readonly #servers: ReadonlyMap<string, SupervisedServer>;
   /** What the sessions of each server share. */
   readonly #contexts: ReadonlyMap<string, SessionContext>;
-  readonly #inbox: Inbox<Opening, Signal>;
+  readonly #inbox: Inbox<Supervisor, Opening, Signal>;
   /** Every session that still holds something, by its id. */
   readonly #sessions = new Map<string, Session>();
   /** The same by its public name. */
@@ -128,11 +128,11 @@ export class Supervisor {
       const openBackend = typeof backend === "function" ? backend : cannotOpen;
       return [id, { ...shared, serverId: id, limits, openBackend, gaps: new IdleGaps() }];
     }));
-    this.#inbox = new Inbox<Opening, Signal>({
+    this.#inbox = new Inbox<Supervisor, Opening, Signal>(this, {
       maxMail: MAX_OPENINGS,
-      onMail: (opening) => this.#onOpen(opening),
-      onSignal: (signal) => this.#onSignal(signal),
-      onFault: (error, opening) => {
+      onMail: (self, opening) => self.#onOpen(opening),
+      onSignal: (self, signal) => self.#onSignal(signal),
+      onFault: (_self, error, opening) => {
         const failure = reportFault(log, "Supervisor", error);
         opening?.opener.reply.fail(failure);
       },

@@ -84,7 +84,7 @@ export class Sweeper {
   readonly #options: SweeperOptions;
   readonly #clock: Clock;
   readonly #scale: TtlScale;
-  readonly #inbox: Inbox<never, Signal>;
+  readonly #inbox: Inbox<Sweeper, never, Signal>;
   readonly #alarm: Alarm;
   readonly #closing: ClosingQueue;
   #stopped = false;
@@ -110,11 +110,11 @@ export class Sweeper {
     this.#scale = scale ?? new TtlScale({ minTtlMs: shortestTtlMs });
     this.#intervalMs = this.#toldMs = longestInterval(shortestTtlMs);
     this.#closing = new ClosingQueue(closeConcurrency);
-    this.#inbox = new Inbox<never, Signal>({
+    this.#inbox = new Inbox<Sweeper, never, Signal>(this, {
       maxMail: 1,
       onMail: () => {},
-      onSignal: (signal) => this.#onSignal(signal),
-      onFault: (error) => reportFault(log, "Sweeper", error),
+      onSignal: (self, signal) => self.#onSignal(signal),
+      onFault: (_self, error) => reportFault(log, "Sweeper", error),
     });
     this.#alarm = new Alarm(clock, () => this.#inbox.signal({ tag: "tick" }));
   }

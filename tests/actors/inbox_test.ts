@@ -1,22 +1,30 @@
-import { Inbox, type InboxOptions } from "../../actors/inbox.ts";
+import { Inbox, type InboxRules } from "../../actors/inbox.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { settle } from "../fakes/fake_clock.ts";
 
+/** What a test may have an inbox do otherwise. */
+interface Rules {
+  readonly maxMail: number;
+  readonly onMail: (mail: string) => void;
+  readonly onSignal: (signal: string) => void;
+  readonly onFault: (error: unknown, mail: string | undefined) => void;
+}
+
 /** An inbox that writes down what it handles: mail as it is, signals behind an exclamation mark. */
 function recording(
-  options: Partial<InboxOptions<string, string>> = {},
-): { inbox: Inbox<string, string>; seen: string[] } {
-  const seen: string[] = [];
-  const inbox = new Inbox<string, string>({
-    maxMail: 10,
-    onMail: (mail) => void seen.push(mail),
-    onSignal: (signal) => void seen.push(`!${signal}`),
-    onFault: (error) => {
-      throw error;
+  { maxMail = 10, onMail, onSignal, onFault }: Partial<Rules> = {},
+): { inbox: Inbox<string[], string, string>; seen: string[] } {
+  const rules: InboxRules<string[], string, string> = {
+    maxMail,
+    onMail: (seen, mail) => onMail === undefined ? void seen.push(mail) : onMail(mail),
+    onSignal: (seen, signal) => onSignal === undefined ? void seen.push(`!${signal}`) : onSignal(signal),
+    onFault: (_seen, error, mail) => {
+      if (onFault === undefined) throw error;
+      onFault(error, mail);
     },
-    ...options,
-  });
-  return { inbox, seen };
+  };
+  const seen: string[] = [];
+  return { inbox: new Inbox(seen, rules), seen };
 }
 
 Deno.test("Inbox handles nothing inside post or signal, and everything in the same turn", async () => {
