@@ -7,16 +7,18 @@
 import type { Cancel, Clock } from "../clock.ts";
 
 /** See the module's documentation. */
-export class Alarm {
+export class Alarm<Owner> {
   readonly #clock: Clock;
-  readonly #ring: () => void;
+  readonly #owner: Owner;
+  readonly #ring: (owner: Owner) => void;
   /** For when it is armed; Infinity where it is not. */
   #at = Infinity;
   #cancel: Cancel | undefined;
 
   /** @param ring Called when an armed instant has come; the alarm is not armed any more then. */
-  constructor(clock: Clock, ring: () => void) {
+  constructor(clock: Clock, owner: Owner, ring: (owner: Owner) => void) {
     this.#clock = clock;
+    this.#owner = owner;
     this.#ring = ring;
   }
 
@@ -28,7 +30,7 @@ export class Alarm {
     this.#cancel = this.#clock.after(at - this.#clock.now(), () => {
       this.#at = Infinity;
       this.#cancel = undefined;
-      this.#ring();
+      this.#ring(this.#owner);
     });
   }
 

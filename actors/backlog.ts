@@ -18,16 +18,16 @@ export interface KeptMessage {
 
 /** A bounded queue. */
 export class Backlog {
-  #messages: KeptMessage[] | undefined;
+  #messages: KeptMessage[] = [];
   #chars = 0;
 
   get size(): number {
-    return this.#messages?.length ?? 0;
+    return this.#messages.length;
   }
 
   /** Keeps a message and returns those that had to go for it: maybe the message itself. */
   keep(message: KeptMessage): KeptMessage[] {
-    const messages = this.#messages ??= [];
+    const messages = this.#messages;
     messages.push(message);
     this.#chars += message.text.length;
     let dropped = 0;
@@ -39,14 +39,14 @@ export class Backlog {
 
   /** Forgets a kept request, because it was answered by time or taken back. */
   forget(questionId: RequestId): void {
-    const at = this.#messages?.findIndex((message) => message.questionId === questionId) ?? -1;
-    if (at >= 0) this.#chars -= this.#messages!.splice(at, 1)[0]!.text.length;
+    const at = this.#messages.findIndex((message) => message.questionId === questionId);
+    if (at >= 0) this.#chars -= this.#messages.splice(at, 1)[0]!.text.length;
   }
 
   /** Returns everything, oldest first, and is empty. */
   takeAll(): KeptMessage[] {
-    const all = this.#messages ?? [];
-    this.#messages = undefined;
+    const all = this.#messages;
+    this.#messages = [];
     this.#chars = 0;
     return all;
   }

@@ -27,7 +27,7 @@ import {
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
-import { Backlog } from "./backlog.ts";
+import { Backlog, type KeptMessage } from "./backlog.ts";
 import type { ClientStream, Reply, StreamLoss, StreamWatch } from "./client.ts";
 import { type Exchange, Exchanges } from "./exchanges.ts";
 import { type Question, Questions } from "./questions.ts";
@@ -91,7 +91,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   /** The server's requests that the client has not answered. */
   readonly #questions = new Questions();
   /** Messages of the server that wait for a standalone stream. */
-  readonly #backlog = new Backlog();
+  #backlog: Backlog | undefined;
   /** The client's GET stream; may be closed by now. */
   #standalone: ClientStream | undefined;
   /** The last message of the client, or the end of the last request in flight. */
@@ -181,7 +181,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
 
   /** Things that this object still holds on to; 0 after {@link close}. */
   get held(): number {
-    return this.#exchanges.size + this.#questions.size + this.#backlog.size + (this.#standalone ? 1 : 0);
+    return this.#exchanges.size + this.#questions.size + (this.#backlog?.size ?? 0) +
+      (this.#standalone ? 1 : 0);
   }
 
   /**
@@ -215,7 +216,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   /** The client answers a question. An answer that comes too late is nobody's mistake. */
   response(message: ResponseMessage, now: number): void {
     if (message.id !== null && this.#questions.remove(message.id, now)) {
-      this.#backlog.forget(message.id);
+      this.#backlog?.forget(message.id);
       this.#send(message.text);
     } else {
       log.debug("Session {handle}: dropped an answer to no open request", { handle: this.#handle });
@@ -233,7 +234,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     stream.watch(this);
     this.#standalone?.close();
     this.#standalone = stream;
-    for (const kept of this.#backlog.takeAll()) {
+    for (const kept of this.#takeBacklog()) {
       stream.send(kept.text);
       if (kept.questionId !== undefined) this.#questions.delivered(kept.questionId, stream, now);
     }
@@ -316,7 +317,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     const exchanges = this.#exchanges.takeAll();
     const standalone = this.#standalone;
     this.#questions.clear();
-    this.#backlog.takeAll();
+    this.#backlog = undefined;
     this.#standalone = undefined;
     for (const { reply } of exchanges) reply.fail(failure);
     standalone?.close();
@@ -339,7 +340,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (typeof id !== "string" && typeof id !== "number") return;
     const stream = this.#questions.get(id)?.stream;
     if (!this.#questions.remove(id, now)) return;
-    this.#backlog.forget(id);
+    this.#backlog?.forget(id);
     if (stream?.open) stream.send(message.text);
   }
 
@@ -353,8 +354,14 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     return this.#exchanges.newestOpen()?.reply ?? standalone;
   }
 
+  #takeBacklog(): KeptMessage[] {
+    const kept = this.#backlog?.takeAll() ?? [];
+    this.#backlog = undefined;
+    return kept;
+  }
+
   #keep(text: string, questionId: RequestMessage["id"] | undefined, now: number): void {
-    for (const dropped of this.#backlog.keep({ text, questionId })) {
+    for (const dropped of (this.#backlog ??= new Backlog()).keep({ text, questionId })) {
       log.debug("Session {handle}: dropped a message that no stream took", { handle: this.#handle });
       if (dropped.questionId !== undefined) this.#giveUp(dropped.questionId, "it has no stream open", now);
     }
@@ -400,7 +407,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     // Patience ends with the stream or the request, which nobody announces: look again now and then.
     if (now < dueAt) return Math.min(dueAt, now + clientReplyTimeoutMs);
     const delivered = question.stream !== undefined;
-    this.#backlog.forget(question.id);
+    this.#backlog?.forget(question.id);
     this.#giveUp(question.id, delivered ? `within ${limitMs} ms` : "it has no stream open", now);
     if (delivered) this.#questions.clientFellSilent();
     return Infinity;

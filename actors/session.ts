@@ -72,7 +72,7 @@ export class Session {
   readonly #lifetime: Lifetime;
   readonly #account: Account;
   /** The one timer, for the earliest thing that may be due. */
-  readonly #alarm: Alarm;
+  readonly #alarm: Alarm<Session>;
   #state: SessionState = "starting";
   #backend: Backend | undefined;
   readonly #implicitVersion: string | undefined;
@@ -104,7 +104,7 @@ export class Session {
       implicit: implicitVersion !== undefined,
     });
     this.#inbox = new Inbox<Session, Mail, Signal>(this, Session.#RULES);
-    this.#alarm = new Alarm(clock, () => this.#inbox.signal({ tag: "wake" }));
+    this.#alarm = new Alarm<Session>(clock, this, Session.#RING);
     this.#conversation = new Conversation<Session>({ owner: this, port: Session.#PORT, handle, limits, now });
   }
 
@@ -114,6 +114,8 @@ export class Session {
     onSignal: (session, signal) => session.#onSignal(signal),
     onFault: (session, error, mail) => session.#onFault(error, mail),
   };
+
+  static readonly #RING = (session: Session) => session.#inbox.signal({ tag: "wake" });
 
   static readonly #PORT: ConversationPort<Session> = {
     // False means that the backend is gone; its exit is on its way and fails what is in flight.

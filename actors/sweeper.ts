@@ -85,7 +85,7 @@ export class Sweeper {
   readonly #clock: Clock;
   readonly #scale: TtlScale;
   readonly #inbox: Inbox<Sweeper, never, Signal>;
-  readonly #alarm: Alarm;
+  readonly #alarm: Alarm<Sweeper>;
   readonly #closing: ClosingQueue;
   #stopped = false;
   #ticking = false;
@@ -116,7 +116,7 @@ export class Sweeper {
       onSignal: (self, signal) => self.#onSignal(signal),
       onFault: (_self, error) => reportFault(log, "Sweeper", error),
     });
-    this.#alarm = new Alarm(clock, () => this.#inbox.signal({ tag: "tick" }));
+    this.#alarm = new Alarm<Sweeper>(clock, this, (self) => self.#inbox.signal({ tag: "tick" }));
   }
 
   /** Begins to sweep, one interval from now. */
