@@ -46,7 +46,8 @@ export class BatchReply {
       complete = true;
       this.#partDone(text);
     };
-    const isOpen = () => !complete && (this.#stream?.open ?? true);
+    // What was said on the stream of a part may have a sequel after it, such as that a request is taken back.
+    const isOpen = () => this.#stream?.open ?? !complete;
     return {
       get open() {
         return isOpen();
@@ -62,7 +63,7 @@ export class BatchReply {
         if (!complete) this.#startStream();
       },
       send: (text) => {
-        if (!complete) this.#startStream().send(text);
+        if (!complete || this.#stream !== undefined) this.#startStream().send(text);
       },
       answer: (text) => finish(text),
       fail: (failure) => finish(rpcErrorText(failure, id)),

@@ -13,7 +13,7 @@ export interface Wire {
   readonly method?: string;
   readonly params?: Record<string, unknown>;
   readonly result?: Record<string, unknown>;
-  readonly error?: { readonly code: number; readonly message: string };
+  readonly error?: { readonly code: number; readonly message: string; readonly data?: unknown };
 }
 
 /** The answer to a POST, read to its end. */
@@ -34,11 +34,15 @@ const VERSION = "2025-11-25";
 export async function post(
   url: string,
   message: Wire,
-  { sessionId, signal }: { sessionId?: string | undefined; signal?: AbortSignal } = {},
+  { sessionId, signal, headers }: {
+    sessionId?: string | undefined;
+    signal?: AbortSignal;
+    headers?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<Answer> {
   const response = await fetch(url, {
     method: "POST",
-    headers: sessionId === undefined ? HEADERS : { ...HEADERS, "mcp-session-id": sessionId },
+    headers: { ...HEADERS, ...(sessionId !== undefined && { "mcp-session-id": sessionId }), ...headers },
     body: JSON.stringify({ jsonrpc: "2.0", ...message }),
     ...(signal && { signal }),
   });
@@ -122,6 +126,11 @@ export class RawSession {
 
   async notify(method: string, params: Record<string, unknown> = {}): Promise<number> {
     return (await post(this.#url, { method, params }, { sessionId: this.id })).status;
+  }
+
+  /** Answers a request of the server, or of the gateway; returns the status. */
+  async answer(id: string | number, result: Record<string, unknown>): Promise<number> {
+    return (await post(this.#url, { id, result }, { sessionId: this.id })).status;
   }
 
   /** The status of a `ping`, which counts as activity. */
