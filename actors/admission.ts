@@ -1,0 +1,206 @@
+/**
+ * How many sessions there may be, and who is next where there are too many.
+ *
+ * An opening that meets a limit waits, bounded in number and time. Room goes to the principals in turn, whoever has
+ * waited for how long: one that asks for five hundred sessions delays one that asks for a single one by its turn, not by
+ * five hundred. Of one principal's openings the oldest that can be served goes first, so a server at its limit holds up
+ * no opening at another.
+ *
+ * This only counts and orders. Making room, opening and refusing are the supervisor's.
+ *
+ * @module
+ */
+
+/** Openings that may wait. */
+const MAX_WAITING = 1_000;
+
+/** How many there may be of what; Infinity where nothing is limited. */
+export interface AdmissionLimits {
+  readonly maxSessions: number;
+  readonly maxSessionsPerPrincipal: number;
+  readonly maxProcesses: number;
+}
+
+/** Whose session it is to be, or is. */
+export interface Claim {
+  readonly principal: string;
+  readonly serverId: string;
+  /** How many sessions that server may have; Infinity for any number. */
+  readonly maxServerSessions: number;
+  /** Whether it takes a process of its own. */
+  readonly startsProcess: boolean;
+}
+
+/** A limit that stands in the way, and where. */
+export interface Obstacle {
+  /** As it is configured. */
+  readonly limit: "MAX_SESSIONS" | "MAX_SESSIONS_PER_PRINCIPAL" | "maxSessions" | "MAX_PROCESSES";
+  readonly max: number;
+  /** Whether a session counts against it. */
+  readonly concerns: (session: { readonly principal: string; readonly serverId: string }) => boolean;
+}
+
+/** One that waits. */
+interface Waiting<Opening> {
+  readonly opening: Opening;
+  readonly claim: Claim;
+  /** In ms of the clock. */
+  readonly until: number;
+}
+
+/** See the module's documentation. */
+export class Admission<Opening> {
+  readonly #limits: AdmissionLimits;
+  /** Processes that belong to no session. */
+  readonly #spareProcesses: () => number;
+  #sessions = 0;
+  #processes = 0;
+  readonly #byPrincipal = new Tally();
+  readonly #byServer = new Tally();
+  /** Those that wait, by principal; the principal whose turn it is comes first. */
+  readonly #queues = new Map<string, Waiting<Opening>[]>();
+  #waiting = 0;
+
+  constructor(limits: AdmissionLimits, spareProcesses: () => number = () => 0) {
+    this.#limits = limits;
+    this.#spareProcesses = spareProcesses;
+  }
+
+  /** How many wait. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** What counts against the limits now. */
+  get counts(): { readonly sessions: number; readonly processes: number } {
+    return { sessions: this.#sessions, processes: this.#processes + this.#spareProcesses() };
+  }
+
+  /** The limit that an opening meets; undefined where none is met. */
+  obstacle({ principal, serverId, maxServerSessions, startsProcess }: Claim): Obstacle | undefined {
+    const { maxSessions, maxSessionsPerPrincipal, maxProcesses } = this.#limits;
+    if (this.#byServer.get(serverId) >= maxServerSessions) {
+      return {
+        limit: "maxSessions",
+        max: maxServerSessions,
+        concerns: (session) => session.serverId === serverId,
+      };
+    }
+    if (this.#byPrincipal.get(principal) >= maxSessionsPerPrincipal) {
+      return {
+        limit: "MAX_SESSIONS_PER_PRINCIPAL",
+        max: maxSessionsPerPrincipal,
+        concerns: (session) => session.principal === principal,
+      };
+    }
+    if (this.#sessions >= maxSessions) {
+      return {
+        limit: "MAX_SESSIONS",
+        max: maxSessions,
+        concerns: () => true,
+      };
+    }
+    if (startsProcess && this.counts.processes >= maxProcesses) {
+      return { limit: "MAX_PROCESSES", max: maxProcesses, concerns: () => true };
+    }
+    return undefined;
+  }
+
+  /** A session was opened. */
+  opened({ principal, serverId, startsProcess }: Claim): void {
+    this.#sessions++;
+    this.#byPrincipal.add(principal, 1);
+    this.#byServer.add(serverId, 1);
+    if (startsProcess) this.#processes++;
+  }
+
+  /** A session is over; its process may still be on its way out. */
+  over({ principal, serverId }: Claim): void {
+    this.#sessions--;
+    this.#byPrincipal.add(principal, -1);
+    this.#byServer.add(serverId, -1);
+  }
+
+  /** All that a session held was given back. */
+  closed({ startsProcess }: Claim): void {
+    if (startsProcess) this.#processes--;
+  }
+
+  /** Lets an opening wait until an instant. False where too many wait already. */
+  wait(opening: Opening, claim: Claim, until: number): boolean {
+    if (this.#waiting >= MAX_WAITING) return false;
+    this.#waiting++;
+    const queue = this.#queues.get(claim.principal);
+    const waiting = { opening, claim, until };
+    if (queue === undefined) this.#queues.set(claim.principal, [waiting]);
+    else queue.push(waiting);
+    return true;
+  }
+
+  /** Takes the opening whose turn it is out of the queue; undefined where none can be served. */
+  next(): Opening | undefined {
+    for (const [principal, queue] of this.#queues) {
+      const at = queue.findIndex(({ claim }) => this.obstacle(claim) === undefined);
+      if (at < 0) continue;
+      const [{ opening }] = queue.splice(at, 1) as [Waiting<Opening>];
+      this.#waiting--;
+      // The others come first now.
+      this.#queues.delete(principal);
+      if (queue.length > 0) this.#queues.set(principal, queue);
+      return opening;
+    }
+    return undefined;
+  }
+
+  /** Takes out those that have waited long enough, and what stands in their way, if anything still does. */
+  expired(now: number): { readonly opening: Opening; readonly claim: Claim }[] {
+    return this.#take(({ until }) => until <= now);
+  }
+
+  /** Takes everybody out. */
+  all(): { readonly opening: Opening; readonly claim: Claim }[] {
+    return this.#take(() => true);
+  }
+
+  /** Takes one out, whose client is gone. False where it does not wait (any more). */
+  leave(opening: Opening): boolean {
+    return this.#take((waiting) => waiting.opening === opening).length > 0;
+  }
+
+  /** When the first of them has waited long enough, in ms of the clock; Infinity where nobody waits. */
+  get nextAt(): number {
+    let next = Infinity;
+    for (const [{ until }] of this.#queues.values() as Iterable<[Waiting<Opening>]>) {
+      next = Math.min(next, until);
+    }
+    return next;
+  }
+
+  #take(isMeant: (waiting: Waiting<Opening>) => boolean): Waiting<Opening>[] {
+    const taken: Waiting<Opening>[] = [];
+    for (const [principal, queue] of this.#queues) {
+      const left = queue.filter((waiting) => !isMeant(waiting));
+      if (left.length === queue.length) continue;
+      taken.push(...queue.filter(isMeant));
+      if (left.length === 0) this.#queues.delete(principal);
+      else this.#queues.set(principal, left);
+    }
+    this.#waiting -= taken.length;
+    return taken;
+  }
+}
+
+/** Counts by name, and forgets names whose count is 0. */
+class Tally {
+  readonly #counts = new Map<string, number>();
+
+  get(name: string): number {
+    return this.#counts.get(name) ?? 0;
+  }
+
+  add(name: string, difference: number): void {
+    const count = this.get(name) + difference;
+    if (count === 0) this.#counts.delete(name);
+    else this.#counts.set(name, count);
+  }
+}
