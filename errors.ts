@@ -109,6 +109,18 @@ export const ERRORS = {
     message: "Too many messages wait for this session",
     retryAfterS: 1,
   },
+  limitReached: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "No more sessions can be opened now",
+    retryAfterS: 30,
+  },
+  serverQuarantined: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "Server keeps failing and is given a pause",
+    retryAfterS: 1,
+  },
   shuttingDown: {
     status: STATUS_CODE.ServiceUnavailable,
     rpcCode: -32000,
@@ -140,6 +152,8 @@ export interface Failure {
   readonly detail?: string | undefined;
   /** What a program may want to know of it: `data` of the JSON-RPC error. */
   readonly data?: unknown;
+  /** Seconds for `Retry-After`, where more is known than the row says. */
+  readonly retryAfterS?: number;
 }
 
 /** The table's row for a failure, by its general type. */

@@ -36,12 +36,14 @@ export interface Obstacle {
   /** As it is configured. */
   readonly limit: "MAX_SESSIONS" | "MAX_SESSIONS_PER_PRINCIPAL" | "maxSessions" | "MAX_PROCESSES";
   readonly max: number;
+  /** The server or principal that it is the limit of; empty where it is everybody's. */
+  readonly scope: string;
   /** Whether a session counts against it. */
   readonly concerns: (session: { readonly principal: string; readonly serverId: string }) => boolean;
 }
 
 /** One that waits. */
-interface Waiting<Opening> {
+export interface Waiting<Opening> {
   readonly opening: Opening;
   readonly claim: Claim;
   /** In ms of the clock. */
@@ -83,6 +85,7 @@ export class Admission<Opening> {
       return {
         limit: "maxSessions",
         max: maxServerSessions,
+        scope: serverId,
         concerns: (session) => session.serverId === serverId,
       };
     }
@@ -90,6 +93,7 @@ export class Admission<Opening> {
       return {
         limit: "MAX_SESSIONS_PER_PRINCIPAL",
         max: maxSessionsPerPrincipal,
+        scope: principal,
         concerns: (session) => session.principal === principal,
       };
     }
@@ -97,11 +101,12 @@ export class Admission<Opening> {
       return {
         limit: "MAX_SESSIONS",
         max: maxSessions,
+        scope: "",
         concerns: () => true,
       };
     }
     if (startsProcess && this.counts.processes >= maxProcesses) {
-      return { limit: "MAX_PROCESSES", max: maxProcesses, concerns: () => true };
+      return { limit: "MAX_PROCESSES", max: maxProcesses, scope: "", concerns: () => true };
     }
     return undefined;
   }
@@ -115,14 +120,14 @@ export class Admission<Opening> {
   }
 
   /** A session is over; its process may still be on its way out. */
-  over({ principal, serverId }: Claim): void {
+  over({ principal, serverId }: Pick<Claim, "principal" | "serverId">): void {
     this.#sessions--;
     this.#byPrincipal.add(principal, -1);
     this.#byServer.add(serverId, -1);
   }
 
   /** All that a session held was given back. */
-  closed({ startsProcess }: Claim): void {
+  closed({ startsProcess }: Pick<Claim, "startsProcess">): void {
     if (startsProcess) this.#processes--;
   }
 
@@ -138,27 +143,27 @@ export class Admission<Opening> {
   }
 
   /** Takes the opening whose turn it is out of the queue; undefined where none can be served. */
-  next(): Opening | undefined {
+  next(): Waiting<Opening> | undefined {
     for (const [principal, queue] of this.#queues) {
       const at = queue.findIndex(({ claim }) => this.obstacle(claim) === undefined);
       if (at < 0) continue;
-      const [{ opening }] = queue.splice(at, 1) as [Waiting<Opening>];
+      const [waiting] = queue.splice(at, 1);
       this.#waiting--;
       // The others come first now.
       this.#queues.delete(principal);
       if (queue.length > 0) this.#queues.set(principal, queue);
-      return opening;
+      return waiting;
     }
     return undefined;
   }
 
-  /** Takes out those that have waited long enough, and what stands in their way, if anything still does. */
-  expired(now: number): { readonly opening: Opening; readonly claim: Claim }[] {
+  /** Takes out those that have waited long enough. */
+  expired(now: number): Waiting<Opening>[] {
     return this.#take(({ until }) => until <= now);
   }
 
   /** Takes everybody out. */
-  all(): { readonly opening: Opening; readonly claim: Claim }[] {
+  all(): Waiting<Opening>[] {
     return this.#take(() => true);
   }
 

@@ -58,6 +58,8 @@ export interface Reply extends ClientStream {
   stream(): void;
   /** Completes the reply with the server's answer. */
   answer(text: string): void;
+  /** Calls back once if the client goes away before the reply has begun, as far as that can be seen. */
+  whenGone(gone: () => void): void;
   /** Completes the reply with an error of the gateway's own, under the request's id where it has one. */
   fail(failure: Failure): void;
 }

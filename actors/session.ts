@@ -65,6 +65,8 @@ const log = logger("session");
 export class Session {
   readonly id: string;
   readonly kind = "streamable";
+  /** Whether its backend is a process of its own. */
+  readonly startsProcess: boolean;
 
   readonly #context: SessionContext;
   readonly #inbox: Inbox<Session, Mail, Signal>;
@@ -83,16 +85,19 @@ export class Session {
   /** How many streams to the client are full. While there is one, the backend is paused. */
   #fullStreams = 0;
   #protocolVersion: string | undefined;
+  /** Whether its server died or did not start. That it refused a client is no failure of its own. */
+  #serverFailed = false;
   /** The fastest pace that an end was asked for with. */
   #pace: ClosePace = CLOSE_PACE;
   /** Resolved when all that the session held was given back. There is one once somebody wants to know. */
   #closed: PromiseWithResolvers<void> | undefined;
   #isClosed = false;
 
-  constructor({ id, handle, principal, context, implicitVersion }: SessionOptions) {
+  constructor({ id, handle, principal, context, startsProcess, implicitVersion }: SessionOptions) {
     const { clock, limits, scale, random } = context;
     const now = clock.now();
     this.id = id;
+    this.startsProcess = startsProcess;
     this.#context = context;
     this.#implicitVersion = implicitVersion;
     this.#account = new Account({ handle, principal, context });
@@ -151,6 +156,11 @@ export class Session {
   /** Why it is over; undefined while it lives. Set when it expires, before anything of it is given back. */
   get verdict(): Verdict | undefined {
     return this.#account.verdict;
+  }
+
+  /** What went wrong with its server, where that is what ended it; undefined otherwise. */
+  get serverFailure(): string | undefined {
+    return this.#serverFailed ? this.verdict?.detail : undefined;
   }
 
   /** Why it ended; undefined until then. */
@@ -426,6 +436,7 @@ export class Session {
     this.#handshake = undefined;
     this.#protocolVersion = answer.protocolVersion;
     this.#account.active();
+    this.#context.onActive(this);
     log.info("Session {handle} of server {serverId} opened", {
       handle: this.handle,
       serverId: this.serverId,
@@ -443,14 +454,14 @@ export class Session {
     this.#garbage ??= new Garbage();
     this.#garbage.note(excerpt, this);
     const failed = this.#handshake?.onGarbage();
-    if (failed !== undefined) this.#finish("backend_start_failed", `${this.#serverName} ${failed}`);
+    if (failed !== undefined) this.#fail("backend_start_failed", `${this.#serverName} ${failed}`);
   }
 
   #onExit(exit: BackendExit): void {
     const detail = `${this.#serverName} ${exit.detail}`;
-    if (this.#handshake !== undefined) this.#finish("backend_start_failed", detail);
+    if (this.#handshake !== undefined) this.#fail("backend_start_failed", detail);
     else if (this.expired) this.#finish(this.verdict!.reason);
-    else this.#finish(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
+    else this.#fail(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
   }
 
   /** May come after the end, from a stream that still had something to deliver. */
@@ -468,7 +479,7 @@ export class Session {
     if (this.#handshake !== undefined && now >= this.#handshake.dueAt) {
       const { startTimeoutMs } = this.#context.limits;
       const detail = `${this.#serverName} did not answer initialize within ${startTimeoutMs} ms`;
-      return this.#finish("backend_start_failed", detail);
+      return this.#fail("backend_start_failed", detail);
     }
     this.#rearm(now);
   }
@@ -531,6 +542,12 @@ export class Session {
     return this.#account.judge({ reason, detail, idleMs: this.idleMs, ttl: this.ttl });
   }
 
+  /** Its server failed it. */
+  #fail(reason: EndReason, detail: string): void {
+    this.#serverFailed = true;
+    this.#finish(reason, detail);
+  }
+
   /** Gives back everything; each step is taken even where one before it failed. */
   #finish(reason: EndReason, detail?: string): void {
     const failure = failureOf(reason, detail);
@@ -550,6 +567,7 @@ export class Session {
     this.#handshake = undefined;
     const backendClosed = this.#backend?.close(this.#pace);
     const steps = [
+      () => this.#context.onOver(this),
       () => this.#alarm.off(),
       () => this.#conversation.close(failure),
       () => this.#inbox.close().forEach(({ reply }) => reply.fail(unreadFailure)),

@@ -29,7 +29,11 @@ export interface SessionContext {
   readonly events: Events;
   /** From 0 (included) to 1. */
   readonly random: () => number;
-  /** Called once for each session, when it ended and all that it held was given back. */
+  /** Called when its server answered `initialize`. */
+  readonly onActive: (session: Session) => void;
+  /** Called once for each session, when it is over and no longer counts; what it held is on its way out. */
+  readonly onOver: (session: Session) => void;
+  /** Called once for each session, after that, when all that it held was given back. */
   readonly onEnded: (session: Session) => void;
 }
 
@@ -42,6 +46,8 @@ export interface SessionOptions {
   /** Who opened it. */
   readonly principal: string;
   readonly context: SessionContext;
+  /** Whether its backend is a process of its own. */
+  readonly startsProcess: boolean;
   /** Set where the client sent no `initialize`: the version that the gateway's own one names. */
   readonly implicitVersion: string | undefined;
 }

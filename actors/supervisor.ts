@@ -7,9 +7,15 @@
  * | message | from | meaning |
  * | --- | --- | --- |
  * | mail `open` | a route | a client opens a session |
- * | signal `ended` | a session | it ended and holds nothing any more |
+ * | signal `over` | a session | it is over and no longer counts |
+ * | signal `ended` | a session | it holds nothing any more |
+ * | signal `active` | a session | its server answered `initialize` |
+ * | signal `waited` | the door's timer | some opening may have waited long enough |
+ * | signal `gone` | a route | the client of an opening that waits is gone |
  * | signal `drain` | main | the gateway shuts down: open nothing, let requests in flight finish, end all |
  * | signal `hurry` | main | do not wait for requests in flight |
+ *
+ * Whether an opening becomes a session, waits or is refused is for the door to say (`door.ts`).
  *
  * Looking a session up is a plain Map look-up and no message: it is on the path of every request.
  *
@@ -26,7 +32,8 @@ import { noteMissed, notFound } from "./account.ts";
 import { Events } from "./events.ts";
 import { IdleGaps } from "./idle_gaps.ts";
 import { Inbox } from "./inbox.ts";
-import type { ClientMessage } from "./mail.ts";
+import type { AdmissionLimits, Claim } from "./admission.ts";
+import { Door, type Opening } from "./door.ts";
 import { newSessionId, publicHandle } from "./session_id.ts";
 import { TtlScale } from "./pressure.ts";
 import { Session } from "./session.ts";
@@ -35,6 +42,8 @@ import { Tombstones } from "./tombstones.ts";
 
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
 export type { Verdict } from "./account.ts";
+export type { AdmissionLimits } from "./admission.ts";
+export type { Door, Opening } from "./door.ts";
 export type { EndReason } from "./end_reason.ts";
 export type { Events, GatewayEvent } from "./events.ts";
 export type { IdleGaps, TtlAdvice } from "./idle_gaps.ts";
@@ -55,6 +64,8 @@ export interface SupervisedServer {
   readonly origins?: Readonly<Record<string, string>>;
   /** How to open a backend, or why none can be opened. */
   readonly backend: OpenBackend | Failure;
+  /** How many sessions it may have; any number unless given. */
+  readonly maxSessions?: number;
 }
 
 /** How to make a {@link Supervisor}. */
@@ -67,23 +78,27 @@ export interface SupervisorOptions {
   readonly tombstones?: number;
   /** From 0 (included) to 1. */
   readonly random?: () => number;
+  /** How many sessions and processes there may be; any number unless given. */
+  readonly limits?: AdmissionLimits;
+  /** How long an opening waits where a limit is met, in ms; not at all unless given. */
+  readonly admissionWaitMs?: number;
+  /** Called where a limit is met: a sweep may make room. */
+  readonly onWant?: () => void;
 }
+
+const NO_LIMITS: AdmissionLimits = {
+  maxSessions: Infinity,
+  maxSessionsPerPrincipal: Infinity,
+  maxProcesses: Infinity,
+};
 
 /** Ended sessions that are remembered unless more or fewer are asked for. */
 const TOMBSTONES = 10_000;
 
-/** A client's wish for a session. */
-export interface Opening {
-  readonly serverId: string;
-  readonly principal: string;
-  /** `initialize`, or with `implicitVersion` any other request. It is answered in its own reply. */
-  readonly opener: ClientMessage;
-  /** The version with which the gateway initializes in the client's place; undefined where the client does. */
-  readonly implicitVersion: string | undefined;
-}
-
 type Signal =
-  | { readonly tag: "ended"; readonly session: Session }
+  | { readonly tag: "active" | "over" | "ended"; readonly session: Session }
+  | { readonly tag: "waited" }
+  | { readonly tag: "gone"; readonly opening: Opening }
   | { readonly tag: "drain"; readonly drainMs: number }
   | { readonly tag: "hurry" };
 
@@ -103,6 +118,7 @@ export class Supervisor {
   /** Those that ended. */
   readonly tombstones: Tombstones;
   readonly events = new Events();
+  readonly #door: Door;
   /** Set from the start of the shutdown. */
   #drain: { readonly until: number; cancelPoll: Cancel } | undefined;
   /** Set once sessions are being ended for the shutdown: how fast. */
@@ -110,18 +126,28 @@ export class Supervisor {
   /** Resolves when the shutdown left no session. */
   readonly #drained = Promise.withResolvers<void>();
 
-  constructor(
-    { clock, servers, scale = new TtlScale({ minTtlMs: 0 }), tombstones = TOMBSTONES, random = Math.random }:
-      SupervisorOptions,
-  ) {
+  constructor({ clock, servers, ...options }: SupervisorOptions) {
     this.#clock = clock;
     this.#servers = new Map(Array.from(servers, (server) => [server.id, server]));
-    this.tombstones = new Tombstones(tombstones);
+    this.tombstones = new Tombstones(options.tombstones ?? TOMBSTONES);
+    this.#door = new Door({
+      clock,
+      limits: options.limits ?? NO_LIMITS,
+      waitMs: options.admissionWaitMs ?? 0,
+      spareProcesses: () => 0,
+      sessions: () => this.#sessions.values(),
+      open: (opening, claim) => this.#start(opening, claim),
+      ring: () => this.#inbox.signal({ tag: "waited" }),
+      gone: (opening) => this.#inbox.signal({ tag: "gone", opening }),
+      onWant: options.onWant ?? (() => {}),
+    });
     const shared = {
       clock,
-      scale,
-      random,
+      scale: options.scale ?? new TtlScale({ minTtlMs: 0 }),
+      random: options.random ?? Math.random,
       events: this.events,
+      onActive: (session: Session) => this.#inbox.signal({ tag: "active", session }),
+      onOver: (session: Session) => this.#inbox.signal({ tag: "over", session }),
       onEnded: (session: Session) => this.#inbox.signal({ tag: "ended", session }),
     };
     this.#contexts = new Map(Array.from(this.#servers.values(), ({ id, limits, backend }) => {
@@ -189,6 +215,11 @@ export class Supervisor {
     return notFound(tombstone.verdict);
   }
 
+  /** What is limited, how much of it is taken, and which servers are in quarantine. */
+  get door(): Pick<Door, "counts" | "limits" | "quarantined"> {
+    return this.#door;
+  }
+
   /** How long sessions of a server lay idle. */
   gapsOf(serverId: string): IdleGaps | undefined {
     return this.#contexts.get(serverId)?.gaps;
@@ -216,26 +247,43 @@ export class Supervisor {
     this.#inbox.signal({ tag: "hurry" });
   }
 
-  #onOpen({ serverId, principal, opener, implicitVersion }: Opening): void {
+  #onOpen(opening: Opening): void {
+    const { serverId, principal, opener } = opening;
     const server = this.#servers.get(serverId);
     if (server === undefined) {
       return opener.reply.fail({ code: "serverNotFound", detail: JSON.stringify(serverId) });
     }
     if (this.#drain !== undefined) return opener.reply.fail({ code: "shuttingDown" });
-    if (typeof server.backend !== "function") return opener.reply.fail(server.backend);
+    const { backend, maxSessions: maxServerSessions = Infinity } = server;
+    if (typeof backend !== "function") return opener.reply.fail(backend);
+    this.#door.onOpening(opening, { principal, serverId, maxServerSessions, startsProcess: true });
+  }
+
+  #start({ serverId, principal, opener, implicitVersion }: Opening, { startsProcess }: Claim): Session {
     const id = newSessionId();
     const context = this.#contexts.get(serverId)!;
-    const session = new Session({ id, handle: publicHandle(id), principal, context, implicitVersion });
+    const handle = publicHandle(id);
+    const session = new Session({ id, handle, principal, context, startsProcess, implicitVersion });
     session.start(opener);
     this.#sessions.set(id, session);
     this.#byHandle.set(session.handle, session);
+    return session;
   }
 
   #onSignal(signal: Signal): void {
     switch (signal.tag) {
+      case "active":
+        return this.#door.onActive(signal.session);
+      case "over":
+        return this.#door.onOver(signal.session);
       case "ended":
         this.#forget(signal.session);
+        this.#door.onClosed(signal.session);
         return this.#onDrainProgress();
+      case "waited":
+        return this.#door.onTime();
+      case "gone":
+        return this.#door.onGone(signal.opening);
       case "drain":
         return this.#onDrain(signal.drainMs);
       case "hurry":
@@ -253,6 +301,7 @@ export class Supervisor {
   #onDrain(drainMs: number): void {
     if (this.#drain !== undefined) return;
     this.#drain = { until: this.#clock.now() + drainMs, cancelPoll: () => {} };
+    this.#door.close();
     for (const session of this.#sessions.values()) session.drain();
     this.#onDrainProgress();
   }

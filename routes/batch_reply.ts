@@ -54,6 +54,7 @@ export class BatchReply {
       },
       // A batch never opens a session.
       name: () => {},
+      whenGone: () => {},
       watch: (watch) => {
         this.#watch = watch;
         this.#stream?.watch(watch);

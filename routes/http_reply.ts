@@ -28,6 +28,7 @@ export class HttpReply implements Reply {
   readonly #policy: StreamPolicy;
   /** The id under which a failure is reported; null where the message has none. */
   readonly #id: RequestId | null;
+  readonly #signal: (() => AbortSignal) | undefined;
   #sessionId: string | undefined;
   #watch: StreamWatch | undefined;
   /** Set once the reply is a stream. */
@@ -35,9 +36,11 @@ export class HttpReply implements Reply {
   /** True once `accept`, `answer` or `fail` was called, or the stream was closed. */
   #complete = false;
 
-  constructor(policy: StreamPolicy, id: RequestId | null) {
+  /** @param signal Aborts when the client goes away; asked for only where somebody wants to know. */
+  constructor(policy: StreamPolicy, id: RequestId | null, signal?: () => AbortSignal) {
     this.#policy = policy;
     this.#id = id;
+    this.#signal = signal;
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.response = promise;
     this.#resolve = resolve;
@@ -54,6 +57,10 @@ export class HttpReply implements Reply {
   watch(watch: StreamWatch): void {
     this.#watch = watch;
     this.#stream?.watch(watch);
+  }
+
+  whenGone(gone: () => void): void {
+    this.#signal?.().addEventListener("abort", gone, { once: true });
   }
 
   accept(): void {
@@ -129,7 +136,7 @@ export function jsonResponse(
 
 /** A failure as the response to a request that was refused before anything was sent. */
 export function rpcErrorResponse(failure: Failure, id: RequestId | null): Response {
-  const { status, retryAfterS } = entryOf(failure);
+  const { status, retryAfterS } = { ...entryOf(failure), ...failure };
   const headers: Record<string, string> = retryAfterS === undefined
     ? JSON_HEADERS
     : { ...JSON_HEADERS, "retry-after": String(retryAfterS) };

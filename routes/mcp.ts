@@ -105,7 +105,11 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
       : rpcErrorResponse(malformedFailure(message), message.id);
   }
 
-  const reply = new HttpReply(options.streams, message.kind === "request" ? message.id : null);
+  const reply = new HttpReply(
+    options.streams,
+    message.kind === "request" ? message.id : null,
+    () => request.signal,
+  );
   const modern = modernRefusal(headers, message);
   if (modern !== undefined) reply.fail(modern);
   else if (session !== undefined && !isStale(session, message)) {

@@ -69,7 +69,7 @@ Deno.test("A greedy principal with 500 waiting openings delays another's by one 
   const order: (string | undefined)[] = [];
   for (let turn = 0; turn < 3; turn++) {
     admission.over(claim());
-    order.push(admission.next());
+    order.push(admission.next()?.opening);
     admission.opened(claim());
   }
   assertEquals(order, ["greedy 0", "modest", "greedy 1"]);
@@ -84,7 +84,7 @@ Deno.test("An opening that cannot be served holds up no other of its principal",
   admission.wait("elsewhere", claim("ann"), 2_000);
   assertEquals(admission.next(), undefined);
   admission.over(claim("bob"));
-  assertEquals([admission.next(), admission.next(), admission.waiting], ["elsewhere", undefined, 1]);
+  assertEquals([admission.next()?.opening, admission.next(), admission.waiting], ["elsewhere", undefined, 1]);
 });
 
 Deno.test("Those who have waited long enough are taken out, and so is one whose client is gone", () => {
@@ -158,7 +158,7 @@ Deno.test("Whatever comes and goes, counts are right, room is used, and nobody i
       } else if (what === "leave" && waiting.length > 0) {
         assert(admission.leave(waiting.splice(pick % waiting.length, 1)[0]!));
       }
-      for (let next = admission.next(); next !== undefined; next = admission.next()) {
+      for (let next = admission.next()?.opening; next !== undefined; next = admission.next()?.opening) {
         const at = waiting.indexOf(next);
         assert(at >= 0, "served twice, or never asked");
         waiting.splice(at, 1);

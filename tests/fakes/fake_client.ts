@@ -47,9 +47,19 @@ export class FakeReply extends FakeStream implements Reply {
     | undefined;
   /** How often something tried to complete it. */
   completions = 0;
+  #gone: (() => void) | undefined;
 
   name(sessionId: string | undefined): void {
     this.sessionId = sessionId;
+  }
+
+  whenGone(gone: () => void): void {
+    this.#gone = gone;
+  }
+
+  override hangUp(): void {
+    super.hangUp();
+    this.#gone?.();
   }
 
   accept(): void {

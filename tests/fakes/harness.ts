@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  type AdmissionLimits,
   type Session,
   type SessionLimits,
   type SupervisedServer,
@@ -47,6 +48,12 @@ export interface HarnessOptions {
   readonly random?: () => number;
   /** Ended sessions that are remembered. */
   readonly tombstones?: number;
+  /** What there may be of everything; any number unless given. */
+  readonly admission?: Partial<AdmissionLimits>;
+  /** How many sessions {@link SERVER} may have. */
+  readonly maxSessions?: number;
+  /** How long an opening waits for room, in ms. */
+  readonly admissionWaitMs?: number;
 }
 
 /** See the module's documentation. */
@@ -61,7 +68,7 @@ export class Harness {
   autoInitialize: boolean;
 
   constructor(
-    { limits, autoInitialize = true, moreServers = [], minTtlMs = 30_000, random = () => 0, tombstones }:
+    { limits, autoInitialize = true, moreServers = [], minTtlMs = 30_000, random = () => 0, ...more }:
       HarnessOptions = {},
   ) {
     this.autoInitialize = autoInitialize;
@@ -71,9 +78,17 @@ export class Harness {
       clock: this.clock,
       scale: this.scale,
       random,
-      ...(tombstones !== undefined && { tombstones }),
+      ...(more.tombstones !== undefined && { tombstones: more.tombstones }),
+      limits: {
+        maxSessions: Infinity,
+        maxSessionsPerPrincipal: Infinity,
+        maxProcesses: Infinity,
+        ...more.admission,
+      },
+      admissionWaitMs: more.admissionWaitMs ?? 0,
       servers: [{
         id: SERVER,
+        ...(more.maxSessions !== undefined && { maxSessions: more.maxSessions }),
         limits: this.limits,
         backend: (owner, events) => {
           const backend = new FakeBackend(owner, events, { autoInitialize: this.autoInitialize });
@@ -92,11 +107,11 @@ export class Harness {
   }
 
   /** Sends an opener, and returns its reply at once. */
-  opening(message: Message, implicitVersion?: string): FakeReply {
+  opening(message: Message, implicitVersion?: string, principal = PRINCIPAL): FakeReply {
     const reply = new FakeReply();
     this.supervisor.open({
       serverId: SERVER,
-      principal: PRINCIPAL,
+      principal,
       opener: { tag: "message", message, reply },
       implicitVersion,
     });

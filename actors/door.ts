@@ -1,0 +1,247 @@
+/**
+ * The door: whether a client's wish for a session becomes one now, later or not at all.
+ *
+ * It works inside the supervisor's loop. In this order:
+ *
+ * 1. A server in quarantine opens nothing (`quarantine.ts`).
+ * 2. Where no limit is met the session is opened.
+ * 3. Where one is, room is made: what has expired and was not swept yet goes, else the idle session of those that count
+ *    against the limit and may be evicted whose deadline is nearest. One goes for each opening that meets the limit.
+ * 4. The opening waits for room, in fair turns (`admission.ts`), for `ADMISSION_WAIT_MS` at most.
+ * 5. Then it is refused, with the limit and a time after which trying again may help.
+ *
+ * A refused opening has registered nothing, and a client that goes away while it waits has left the queue.
+ *
+ * @module
+ */
+import type { Clock } from "../clock.ts";
+import type { Failure } from "../errors.ts";
+import { logger } from "../log.ts";
+import { Admission, type AdmissionLimits, type Claim, type Obstacle } from "./admission.ts";
+import { Alarm } from "./alarm.ts";
+import type { ClientMessage } from "./mail.ts";
+import { Quarantine } from "./quarantine.ts";
+import type { Session } from "./session.ts";
+
+/** A client's wish for a session. */
+export interface Opening {
+  readonly serverId: string;
+  readonly principal: string;
+  /** `initialize`, or with `implicitVersion` any other request. It is answered in its own reply. */
+  readonly opener: ClientMessage;
+  /** The version with which the gateway initializes in the client's place; undefined where the client does. */
+  readonly implicitVersion: string | undefined;
+}
+
+/** How to make a {@link Door}. */
+export interface DoorOptions {
+  readonly clock: Clock;
+  readonly limits: AdmissionLimits;
+  /** How long an opening waits for room, in ms. */
+  readonly waitMs: number;
+  /** Processes that belong to no session. */
+  readonly spareProcesses: () => number;
+  readonly sessions: () => Iterable<Session>;
+  /** Opens a session and starts it. */
+  readonly open: (opening: Opening, claim: Claim) => Session;
+  /** Some opening may have waited long enough: {@link Door.onTime} is to be called from the loop. */
+  readonly ring: () => void;
+  /** The client of an opening that waits is gone: {@link Door.onGone} is to be called from the loop. */
+  readonly gone: (opening: Opening) => void;
+  /** Somebody met a limit. */
+  readonly onWant: () => void;
+}
+
+/** A server that opens nothing for a while. Instants in ms of the clock. */
+export interface Quarantined {
+  readonly serverId: string;
+  readonly until: number;
+  readonly reason: string;
+}
+
+/** Bounds of `Retry-After`, in s, and what is said where nothing is known. */
+const MIN_RETRY_S = 1;
+const MAX_RETRY_S = 120;
+const USUAL_RETRY_S = 30;
+/** How long a reckoned `Retry-After` is good for, in ms: where many are refused, sessions are not looked through for each. */
+const RETRY_GOOD_MS = 1_000;
+
+const log = logger("supervisor");
+
+/** See the module's documentation. */
+export class Door {
+  readonly #options: DoorOptions;
+  readonly #admission: Admission<Opening>;
+  readonly #alarm: Alarm<Door>;
+  readonly #quarantines = new Map<string, Quarantine>();
+  /** Sessions that try whether their server is well again. */
+  readonly #probes = new Set<Session>();
+  #retry = { what: "", after: -Infinity, seconds: 0 };
+  #refused = 0;
+
+  constructor(options: DoorOptions) {
+    this.#options = options;
+    this.#admission = new Admission(options.limits, options.spareProcesses);
+    this.#alarm = new Alarm<Door>(options.clock, this, (door) => door.#options.ring());
+  }
+
+  /** What counts against the limits, how many wait, and how many were refused so far. */
+  get counts(): {
+    readonly sessions: number;
+    readonly processes: number;
+    readonly waiting: number;
+    readonly refused: number;
+  } {
+    return { ...this.#admission.counts, waiting: this.#admission.waiting, refused: this.#refused };
+  }
+
+  /** The limits that hold for all servers together. */
+  get limits(): AdmissionLimits {
+    return this.#options.limits;
+  }
+
+  /** Servers that open nothing for a while. */
+  get quarantined(): Quarantined[] {
+    return Array.from(this.#quarantines).flatMap(([serverId, { until, reason }]) =>
+      until === undefined ? [] : [{ serverId, until, reason: reason ?? "" }]
+    );
+  }
+
+  /** Somebody knocks. */
+  onOpening(opening: Opening, claim: Claim): void {
+    const quarantine = this.#quarantines.get(opening.serverId);
+    if (quarantine?.until !== undefined && this.#now < quarantine.until) {
+      return this.#refuse(opening, this.#quarantined(opening.serverId, quarantine.until));
+    }
+    const obstacle = this.#admission.obstacle(claim);
+    if (obstacle === undefined) return this.#open(opening, claim);
+    const { waitMs, onWant } = this.#options;
+    onWant();
+    if (waitMs === 0 || !this.#admission.wait(opening, claim, this.#now + waitMs)) {
+      this.#makeRoom(obstacle);
+      return this.#refuse(opening, this.#limited(obstacle));
+    }
+    this.#makeRoom(obstacle);
+    opening.opener.reply.whenGone(() => this.#options.gone(opening));
+    this.#alarm.at(this.#admission.nextAt);
+  }
+
+  /** The server of a session answered `initialize`. */
+  onActive(session: Session): void {
+    const { serverId } = session;
+    if (!this.#probes.delete(session)) return;
+    if (this.#quarantines.get(serverId)?.started()) {
+      log.info("Server {serverId} started again: its quarantine is over", { serverId });
+    }
+  }
+
+  /** A session is over. It no longer counts, though its process may. */
+  onOver(session: Session): void {
+    this.#admission.over(session);
+    const { serverId, serverFailure } = session;
+    const isProbe = this.#probes.delete(session);
+    if (serverFailure !== undefined) this.#onFailure(serverId, serverFailure);
+    else if (isProbe) this.#quarantines.get(serverId)?.abandoned();
+    this.#serve();
+  }
+
+  /** All that a session held was given back. */
+  onClosed(session: Session): void {
+    this.#admission.closed(session);
+    this.#serve();
+  }
+
+  /** Those who have waited long enough are refused. */
+  onTime(): void {
+    for (const { opening, claim } of this.#admission.expired(this.#now)) {
+      const obstacle = this.#admission.obstacle(claim);
+      if (obstacle !== undefined) this.#refuse(opening, this.#limited(obstacle));
+      else this.#open(opening, claim);
+    }
+    this.#alarm.at(this.#admission.nextAt);
+  }
+
+  /** The client of one that waits is gone. */
+  onGone(opening: Opening): void {
+    if (this.#admission.leave(opening)) log.debug("A client went away while it waited for a session");
+  }
+
+  /** Nobody is let in any more. */
+  close(): void {
+    this.#alarm.off();
+    for (const { opening } of this.#admission.all()) opening.opener.reply.fail({ code: "shuttingDown" });
+  }
+
+  /** Opens sessions for those who wait, as far as there is room. */
+  #serve(): void {
+    for (let next = this.#admission.next(); next !== undefined; next = this.#admission.next()) {
+      if (next.opening.opener.reply.open) this.#open(next.opening, next.claim);
+    }
+    if (this.#admission.waiting === 0) this.#alarm.off();
+  }
+
+  #open(opening: Opening, claim: Claim): void {
+    const { serverId } = opening;
+    const answer = this.#quarantines.get(serverId)?.ask(this.#now) ?? { kind: "open" };
+    if (answer.kind === "closed") return this.#refuse(opening, this.#quarantined(serverId, answer.until));
+    const session = this.#options.open(opening, claim);
+    this.#admission.opened(claim);
+    if (answer.kind === "probe") this.#probes.add(session);
+  }
+
+  #makeRoom({ concerns }: Obstacle): void {
+    let victim: Session | undefined;
+    for (const session of this.#options.sessions()) {
+      if (!concerns(session)) continue;
+      if (session.expired) return void session.end(session.verdict!.reason);
+      if (session.evictable && (victim === undefined || session.deadline < victim.deadline)) victim = session;
+    }
+    if (victim?.evict()) void victim.end("evicted");
+  }
+
+  #onFailure(serverId: string, detail: string): void {
+    let quarantine = this.#quarantines.get(serverId);
+    if (quarantine === undefined) this.#quarantines.set(serverId, quarantine = new Quarantine());
+    if (!quarantine.failed(this.#now, detail)) return;
+    log.warn("Server {serverId} is in quarantine for {ms}ms: {detail}", {
+      serverId,
+      ms: Math.round(quarantine.until! - this.#now),
+      detail,
+    });
+  }
+
+  #refuse(opening: Opening, failure: Failure): void {
+    this.#refused++;
+    opening.opener.reply.fail(failure);
+  }
+
+  #quarantined(serverId: string, until: number): Failure {
+    const reason = this.#quarantines.get(serverId)?.reason;
+    const retryAfterS = Math.max(MIN_RETRY_S, Math.ceil((until - this.#now) / 1000));
+    return { code: "serverQuarantined", detail: reason, retryAfterS };
+  }
+
+  #limited(obstacle: Obstacle): Failure {
+    const { limit, max } = obstacle;
+    return { code: "limitReached", detail: `${limit} is ${max}`, retryAfterS: this.#retryAfterS(obstacle) };
+  }
+
+  /** When the next session that counts against a limit expires, in s. */
+  #retryAfterS({ limit, scope, concerns }: Obstacle): number {
+    const now = this.#now;
+    const what = `${limit} ${scope}`;
+    if (this.#retry.what === what && now < this.#retry.after + RETRY_GOOD_MS) return this.#retry.seconds;
+    let next = Infinity;
+    for (const session of this.#options.sessions()) {
+      if (concerns(session) && session.inFlight === 0) next = Math.min(next, session.deadline);
+    }
+    const inS = Math.ceil((next - now) / 1000);
+    const seconds = next === Infinity ? USUAL_RETRY_S : Math.max(MIN_RETRY_S, Math.min(MAX_RETRY_S, inS));
+    this.#retry = { what, after: now, seconds };
+    return seconds;
+  }
+
+  get #now(): number {
+    return this.#options.clock.now();
+  }
+}
