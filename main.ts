@@ -10,8 +10,11 @@ import { ProcessTable } from "./backends/process_table.ts";
 import { systemClock } from "./clock.ts";
 import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
 import { reportFault } from "./fault.ts";
+import { loadSource } from "./load.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
+import { LagMeter } from "./machine/lag.ts";
+import { MemoryProbe } from "./machine/memory.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
 import { maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
@@ -47,7 +50,10 @@ async function main(): Promise<void> {
   keepRunning();
 
   const clock = systemClock;
-  const servers = supervisedServers(config, { clock, processes: new ProcessTable({ clock }) });
+  const processes = new ProcessTable({ clock });
+  const servers = supervisedServers(config, { clock, processes });
+  const memory = new MemoryProbe({ memoryLimitBytes: settings.memoryLimitBytes, processes });
+  const lag = new LagMeter({ clock });
   const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
   const supervisor = new Supervisor({ clock, servers, scale, tombstones: settings.tombstones });
   const shortestMs = shortestTtlMs(servers);
@@ -56,6 +62,7 @@ async function main(): Promise<void> {
     shortestTtlMs: shortestMs,
     sessions: () => supervisor.sessions,
     scale,
+    pressure: loadSource({ memory, lag, door: () => supervisor.door }),
     events: supervisor.events,
     closeConcurrency: settings.sweepCloseConcurrency,
   });
@@ -89,11 +96,13 @@ async function main(): Promise<void> {
     return fail(`Cannot listen on ${settings.host}:${settings.port}: ${messageOf(error)}`, EXIT_FAILURE);
   }
   sweeper?.start();
+  lag.start();
   const stopListening = onShutdownSignal({
     clock,
     onFirst: async (signal) => {
       log.info("{signal}: shutting down, {count} session(s) open", { signal, count: supervisor.size });
       sweeper?.stop();
+      lag.stop();
       try {
         await supervisor.shutDown(settings.drainMs);
         await Promise.race([

@@ -1,5 +1,6 @@
 /**
- * What runs on this machine, as `/proc` shows it: the means to end all that a child started, and nothing else.
+ * What runs on this machine, as `/proc` shows it: the means to end all that a child started, and to tell how much
+ * memory it holds.
  *
  * A pid alone names nothing for long, since the system uses it again. So a process is its pid and its start
  * time here, and a signal goes out only while both still match.
@@ -13,6 +14,7 @@ import { kill } from "node:process";
 import type { Clock } from "../clock.ts";
 import { logger } from "../log.ts";
 import { MARKER_VARIABLE } from "./child_env.ts";
+import { readPageBytes } from "./page_size.ts";
 import { parseStat, type ProcessEntry, Snapshot } from "./snapshot.ts";
 
 /** How long a scan waits for others who want one too. */
@@ -38,6 +40,7 @@ export type Markers = Map<number, { readonly startTime: number; readonly marker:
 export class ProcessTable {
   readonly #clock: Clock;
   readonly #procRoot: string;
+  readonly #pageBytes: number;
   /** False where there is no `/proc`, as on macOS: then only process groups can be ended. */
   readonly available: boolean;
   /** The scan that has not started yet; whoever asks meanwhile gets it too. */
@@ -54,6 +57,7 @@ export class ProcessTable {
   constructor({ clock, procRoot = "/proc" }: { clock: Clock; procRoot?: string }) {
     this.#clock = clock;
     this.#procRoot = procRoot;
+    this.#pageBytes = readPageBytes(procRoot);
     this.available = this.read(Deno.pid) !== undefined;
   }
 
@@ -76,7 +80,7 @@ export class ProcessTable {
   /** One process as it is now, a zombie too; undefined when there is none. */
   read(pid: number): ProcessEntry | undefined {
     try {
-      return parseStat(Deno.readTextFileSync(`${this.#procRoot}/${pid}/stat`));
+      return parseStat(Deno.readTextFileSync(`${this.#procRoot}/${pid}/stat`), this.#pageBytes);
     } catch {
       return undefined;
     }

@@ -14,13 +14,18 @@ export interface ProcessEntry {
   readonly startTime: number;
   /** A zombie: it runs no more and holds nothing but its pid. */
   readonly dead: boolean;
+  /** Its pages in RAM, in bytes; pages that it shares with others included. The kernel's count may be some behind. */
+  readonly rssBytes: number;
 }
 
 /**
  * Reads `/proc/<pid>/stat`. The second field is the program's name in parentheses, which may itself hold spaces
  * and parentheses, so the fields are counted from the last one (proc_pid_stat(5)).
+ *
+ * @param pageBytes The size of a page, in bytes.
+ * @returns Undefined where it is no such line.
  */
-export function parseStat(stat: string): ProcessEntry | undefined {
+export function parseStat(stat: string, pageBytes: number): ProcessEntry | undefined {
   const pid = Number.parseInt(stat, 10);
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [state, ppid, pgrp, session] = fields;
@@ -33,6 +38,8 @@ export function parseStat(stat: string): ProcessEntry | undefined {
     session: Number(session),
     startTime,
     dead: state === "Z" || state === "X",
+    // NaN where the line ends before it.
+    rssBytes: Math.max(0, Number(fields[21])) * pageBytes || 0,
   };
 }
 
@@ -40,7 +47,8 @@ export function parseStat(stat: string): ProcessEntry | undefined {
 export interface Family {
   /** The child that it began with: leader of its own session and group. */
   readonly root: { readonly pid: number; readonly startTime: number | undefined };
-  readonly marker: string;
+  /** Undefined where it carries none, or none that is known. */
+  readonly marker: string | undefined;
   /** Processes that were found to belong to it before. */
   readonly noted: Iterable<{ readonly pid: number; readonly startTime: number }>;
 }
@@ -52,6 +60,7 @@ export class Snapshot {
   /** By group and by session: a process is listed under both, once where they are the same. */
   readonly #byLeader = new Map<number, ProcessEntry[]>();
   readonly #byMarker = new Map<string, ProcessEntry[]>();
+  readonly #markerOf = new Map<number, string>();
 
   /** @param markers By pid, what of its environment is known. */
   constructor(
@@ -64,7 +73,9 @@ export class Snapshot {
       add(this.#byLeader, entry.pgrp, entry);
       if (entry.session !== entry.pgrp) add(this.#byLeader, entry.session, entry);
       const marker = markers.get(entry.pid)?.marker;
-      if (marker !== undefined) add(this.#byMarker, marker, entry);
+      if (marker === undefined) continue;
+      add(this.#byMarker, marker, entry);
+      this.#markerOf.set(entry.pid, marker);
     }
   }
 
@@ -85,7 +96,7 @@ export class Snapshot {
       this.#byParent.get(entry.pid)?.forEach(visit);
     };
 
-    this.#byMarker.get(marker)?.forEach(visit);
+    if (marker !== undefined) this.#byMarker.get(marker)?.forEach(visit);
     for (const { pid, startTime } of noted) {
       const entry = this.#byPid.get(pid);
       if (entry?.startTime === startTime) visit(entry);
@@ -100,6 +111,22 @@ export class Snapshot {
       members.filter((entry) => entry.startTime >= startTime).forEach(visit);
     }
     return [...found.values()];
+  }
+
+  /**
+   * The {@link Snapshot.descendants} of a process of which only the pid is known: the marker is the one it carries.
+   *
+   * @returns Itself included; empty where no process has that pid.
+   */
+  family(pid: number): ProcessEntry[] {
+    const root = this.#byPid.get(pid);
+    if (root === undefined) return [];
+    return this.descendants({ root, marker: this.#markerOf.get(pid), noted: [] });
+  }
+
+  /** Whose parent that process is. It need not be in the picture itself: the gateway is not. */
+  children(pid: number): readonly ProcessEntry[] {
+    return this.#byParent.get(pid) ?? [];
   }
 }
 

@@ -84,6 +84,8 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
       evictable: session?.evictable,
       requestTimeoutMs: session?.requestTimeoutMs,
       maxBodyBytes: session?.maxBodyBytes,
+      maxSessions: session?.maxSessions,
+      maxInFlightPerSession: session?.maxInFlightPerSession,
       cleanup: session?.cleanup,
     },
   };

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { expand, type Expansion, type Lookup } from "./expand.ts";
-import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_MS } from "./settings_table.ts";
+import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_COUNT, MAX_MS } from "./settings_table.ts";
 import { ON_OPEN_STREAM } from "./types.ts";
 
 /** What a server's name may be: it stands in URLs, logs and metrics. */
@@ -84,6 +84,8 @@ export function entrySchema(lookup: Lookup | undefined) {
       evictable: flag().optional(),
       requestTimeoutMs: ms(1).optional(),
       maxBodyBytes: bytes(1).optional(),
+      maxSessions: count().optional(),
+      maxInFlightPerSession: count().optional(),
       cleanup: flag().optional(),
     }, { error: `an object, such as {"idleTtlMs": 600000}` }).optional(),
   }, { error: `an object, such as {"command": "npx", "args": ["-y", "package"]}` });
@@ -101,6 +103,11 @@ function ms(min: number) {
 function bytes(min: number) {
   const error = allowedBytes(min);
   return z.number({ error }).refine((value) => isWithin(value, min, MAX_BYTES), error);
+}
+
+function count() {
+  const error = `a whole number from 1 to ${MAX_COUNT}`;
+  return z.number({ error }).refine((value) => isWithin(value, 1, MAX_COUNT), error);
 }
 
 function flag() {

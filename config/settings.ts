@@ -85,6 +85,8 @@ export function readSettings(sources: SettingsSources): SettingsResult {
   const unset = {
     logDir: undefined,
     memoryLimitBytes: undefined,
+    maxProcesses: undefined,
+    spawnConcurrency: undefined,
     accessToken: undefined,
     accessTokensFile: undefined,
     adminToken: undefined,

@@ -34,6 +34,10 @@ export interface Setting<Value> {
 export const MAX_MS = 366 * 24 * 60 * 60 * 1000;
 /** In ms. Node's `fetch` gives up on a response that is silent for longer. */
 const MAX_SSE_AFTER_MS = 300_000;
+/** Of whatever is counted; more is a slip of the hand. */
+export const MAX_COUNT = 1_000_000;
+/** In ms. Clients give up on an `initialize` that takes longer. */
+const MAX_ADMISSION_WAIT_MS = 60_000;
 /** In ms. A shutdown that takes longer than an hour is a shutdown that failed. */
 const MAX_DRAIN_MS = 60 * 60 * 1000;
 
@@ -128,6 +132,36 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     variable: "SWEEP_CLOSE_CONCURRENCY",
     fallback: "32",
     help: "Servers that a sweep closes at a time",
+  },
+  maxSessions: {
+    ...whole("N", "a whole number", 1, MAX_COUNT),
+    variable: "MAX_SESSIONS",
+    fallback: "1000",
+    help: "Sessions that may be open at a time",
+  },
+  maxSessionsPerPrincipal: {
+    ...whole("N", "a whole number", 0, MAX_COUNT),
+    variable: "MAX_SESSIONS_PER_PRINCIPAL",
+    fallback: "0",
+    help: "The same for each principal; 0 is no limit of its own",
+  },
+  maxProcesses: {
+    ...whole("N", "a whole number", 1, MAX_COUNT),
+    variable: "MAX_PROCESSES",
+    fallback: undefined,
+    help: "Servers that may run at a time; unset is 70% of the memory limit in steps of 100 MB",
+  },
+  spawnConcurrency: {
+    ...whole("N", "a whole number", 1, 1_000),
+    variable: "SPAWN_CONCURRENCY",
+    fallback: undefined,
+    help: "Servers that start at a time; unset is two for each core",
+  },
+  admissionWaitMs: {
+    ...milliseconds(0, MAX_ADMISSION_WAIT_MS),
+    variable: "ADMISSION_WAIT_MS",
+    fallback: "2000",
+    help: "How long an opening waits for room where one of these limits is met; 0 refuses at once",
   },
   tombstones: {
     ...whole("N", "a whole number", 0, MAX_TOMBSTONES),

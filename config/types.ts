@@ -33,6 +33,16 @@ export interface Settings {
   readonly memoryLimitBytes: number | undefined;
   /** Servers that a sweep closes at a time. */
   readonly sweepCloseConcurrency: number;
+  /** Sessions that may be open at a time. */
+  readonly maxSessions: number;
+  /** The same for each principal; 0 is no limit of its own. */
+  readonly maxSessionsPerPrincipal: number;
+  /** Child processes of all servers together; undefined takes what fits into the memory. */
+  readonly maxProcesses: number | undefined;
+  /** Servers that start at a time; undefined is two for each core. */
+  readonly spawnConcurrency: number | undefined;
+  /** How long an opening waits for room where a limit is met, in ms. */
+  readonly admissionWaitMs: number;
   /** Ended sessions that are remembered. */
   readonly tombstones: number;
   readonly disableBridgeCleanup: boolean;
@@ -108,6 +118,10 @@ export interface SessionOptions {
   readonly evictable: boolean | undefined;
   /** How long one request may take, in ms. */
   readonly requestTimeoutMs: number | undefined;
+  /** How many sessions this server may have. */
+  readonly maxSessions: number | undefined;
+  /** How many requests of one session may be in flight. */
+  readonly maxInFlightPerSession: number | undefined;
   /** The longest body that is taken for this server, in bytes. */
   readonly maxBodyBytes: number | undefined;
   /** False: time ends no session of this server. */

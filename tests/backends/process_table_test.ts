@@ -4,38 +4,57 @@ import { parseStat, type ProcessEntry, Snapshot } from "../../backends/snapshot.
 import { systemClock } from "../../clock.ts";
 import { processes } from "./harness.ts";
 
-/** A line as the kernel writes it; 22 fields are enough. */
+/** A line as the kernel writes it; 24 fields are enough. */
 function statLine(
   pid: number,
   comm: string,
   state: string,
-  [ppid, pgrp, session, startTime]: number[],
+  [ppid, pgrp, session, startTime, rssPages = 0]: number[],
 ): string {
-  return `${pid} (${comm}) ${state} ${ppid} ${pgrp} ${session} ${"0 ".repeat(15)}${startTime} 0 0\n`;
+  return `${pid} (${comm}) ${state} ${ppid} ${pgrp} ${session} ${
+    "0 ".repeat(15)
+  }${startTime} 0 ${rssPages} 0\n`;
 }
 
 for (const comm of ["cat", "a b", "a) S 1 (b", ")", "", "(((", "a\nb"]) {
   Deno.test(`A program named ${JSON.stringify(comm)} does not confuse the fields`, () => {
-    assertEquals(parseStat(statLine(42, comm, "S", [1, 2, 3, 4])), {
+    assertEquals(parseStat(statLine(42, comm, "S", [1, 2, 3, 4, 5]), 4096), {
       pid: 42,
       ppid: 1,
       pgrp: 2,
       session: 3,
       startTime: 4,
       dead: false,
+      rssBytes: 20_480,
     });
   });
 }
 
 Deno.test("A zombie counts as dead, half a line as no process", () => {
-  assertEquals(parseStat(statLine(42, "cat", "Z", [1, 2, 3, 4]))?.dead, true);
-  assertEquals(parseStat("42 (cat) S 1"), undefined);
-  assertEquals(parseStat(""), undefined);
+  assertEquals(parseStat(statLine(42, "cat", "Z", [1, 2, 3, 4]), 4096)?.dead, true);
+  assertEquals(parseStat("42 (cat) S 1", 4096), undefined);
+  assertEquals(parseStat("", 4096), undefined);
+});
+
+Deno.test("A line without an RSS, or with a senseless one, counts as none", () => {
+  const upToStartTime = `42 (cat) S 1 2 3 ${"0 ".repeat(15)}4`;
+  for (const rest of ["", " 0", " 0 ", " 0 -1 0", " 0 many 0"]) {
+    assertEquals(parseStat(upToStartTime + rest, 4096)?.rssBytes, 0, rest);
+  }
 });
 
 /** Leads a group and a session of its own, unless told otherwise. */
 function entry(pid: number, ppid: number, more: Partial<ProcessEntry> = {}): ProcessEntry {
-  return { pid, ppid, pgrp: pid, session: more.pgrp ?? pid, startTime: 100, dead: false, ...more };
+  return {
+    pid,
+    ppid,
+    pgrp: pid,
+    session: more.pgrp ?? pid,
+    startTime: 100,
+    dead: false,
+    rssBytes: 0,
+    ...more,
+  };
 }
 
 /** Who is found for a child with pid 10 that started at 100. */
@@ -77,6 +96,27 @@ Deno.test("A pid that is used again is nobody's: not the child's, not its group'
 
 Deno.test("Who is older than the child does not descend from it by its group", () => {
   assertEquals(found([entry(11, 1, { pgrp: 10, startTime: 99 })]), []);
+});
+
+Deno.test("The family of a pid is who descends from it, and who carries the marker that it carries", () => {
+  const markers = new Map(
+    [[10, "mine"], [11, "mine"], [30, "mine"], [40, "another"]].map(([pid, marker]) =>
+      [pid as number, { marker: marker as string }] as const
+    ),
+  );
+  const entries = [entry(10, 1), entry(11, 10), entry(12, 1, { pgrp: 10 }), entry(30, 1), entry(31, 30)];
+  const snapshot = new Snapshot([...entries, entry(40, 1), entry(50, 1)], markers);
+  const family = (pid: number) => snapshot.family(pid).map(({ pid }) => pid).sort((a, b) => a - b);
+  assertEquals(family(10), [10, 11, 12, 30, 31]);
+  assertEquals(family(31), [31]);
+  assertEquals(family(50), [50]);
+  assertEquals(family(99), []);
+});
+
+Deno.test("Children are told of a process too that is not in the picture", () => {
+  const snapshot = new Snapshot([entry(10, 5), entry(11, 10), entry(12, 5)], new Map());
+  assertEquals(snapshot.children(5).map(({ pid }) => pid), [10, 12]);
+  assertEquals(snapshot.children(12), []);
 });
 
 Deno.test("A thousand who want a snapshot at the same time share one scan", async () => {
