@@ -109,6 +109,12 @@ export const ERRORS = {
     message: "Too many messages wait for this session",
     retryAfterS: 1,
   },
+  tooManyInFlight: {
+    status: STATUS_CODE.TooManyRequests,
+    rpcCode: -32000,
+    message: "Too many requests of this session wait for an answer",
+    retryAfterS: 1,
+  },
   limitReached: {
     status: STATUS_CODE.ServiceUnavailable,
     rpcCode: -32000,

@@ -1,15 +1,37 @@
 /**
- * How scarce things are: where the sweeper's readings come from.
+ * How much there may be, and how scarce it is: limits for the supervisor, readings for the sweeper.
  *
  * @module
  */
 import type { PressureSource } from "./actors/pressure.ts";
-import type { Door } from "./actors/supervisor.ts";
+import type { AdmissionLimits, Door } from "./actors/supervisor.ts";
+import type { Settings } from "./config/types.ts";
 import type { LagMeter } from "./machine/lag.ts";
 import type { MemoryProbe } from "./machine/memory.ts";
 
 /** Event-loop lag that counts as full load, in ms: what people notice, and fifty times what an idle runtime has. */
 const TOO_LATE_MS = 200;
+
+/** What a server is taken to need, in bytes: between one that runs on Deno and one that `npx` started. */
+const PROCESS_BYTES = 100_000_000;
+/** How much of the memory that may be used servers may take. */
+const PROCESSES_PART = 0.7;
+
+/**
+ * How many sessions and processes there may be.
+ *
+ * @param limitBytes How much memory may be used, for the number of processes where none is set.
+ */
+export function admissionLimits(
+  { maxSessions, maxSessionsPerPrincipal, maxProcesses }: Settings,
+  limitBytes: number,
+): AdmissionLimits {
+  return {
+    maxSessions,
+    maxSessionsPerPrincipal: maxSessionsPerPrincipal === 0 ? Infinity : maxSessionsPerPrincipal,
+    maxProcesses: maxProcesses ?? Math.max(1, Math.floor(PROCESSES_PART * limitBytes / PROCESS_BYTES)),
+  };
+}
 
 /** What is read. */
 export interface LoadParts {

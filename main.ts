@@ -10,7 +10,7 @@ import { ProcessTable } from "./backends/process_table.ts";
 import { systemClock } from "./clock.ts";
 import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
 import { reportFault } from "./fault.ts";
-import { loadSource } from "./load.ts";
+import { admissionLimits, loadSource } from "./load.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
 import { LagMeter } from "./machine/lag.ts";
@@ -55,7 +55,16 @@ async function main(): Promise<void> {
   const memory = new MemoryProbe({ memoryLimitBytes: settings.memoryLimitBytes, processes });
   const lag = new LagMeter({ clock });
   const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
-  const supervisor = new Supervisor({ clock, servers, scale, tombstones: settings.tombstones });
+  const limits = admissionLimits(settings, (await memory.read()).limitBytes);
+  const supervisor = new Supervisor({
+    clock,
+    servers,
+    scale,
+    limits,
+    admissionWaitMs: settings.admissionWaitMs,
+    tombstones: settings.tombstones,
+    onWant: () => sweeper?.wake(),
+  });
   const shortestMs = shortestTtlMs(servers);
   const sweeper = shortestMs === undefined ? undefined : new Sweeper({
     clock,

@@ -12,6 +12,9 @@ import type { ServerConfig, SettingOrigin, SettingOrigins, Settings } from "./co
 /** Where nothing expires and memory pressure may still evict, it is swept as if this were the TTL, in ms. */
 const EVICTION_TTL_MS = 300_000;
 
+/** Requests of one session that may be in flight unless its server's entry says otherwise. */
+const MAX_IN_FLIGHT = 64;
+
 /** What every backend shares. */
 export interface SharedParts {
   readonly clock: Clock;
@@ -71,6 +74,7 @@ export function supervisedServers(
       id,
       limits,
       origins,
+      ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
       backend: transport.type === "stdio" ? stdioBackend({ server: transport, clock, processes }) : {
         code: "serverNotServed",
         detail: `server "${id}" is remote (${transport.type}), and this version serves stdio servers only`,
@@ -127,6 +131,7 @@ export function effectiveLimits(
       startTimeoutMs: settings.startTimeoutMs,
       clientReplyTimeoutMs: settings.clientReplyTimeoutMs,
       sseAfterMs: settings.sseAfterMs,
+      maxInFlight: session.maxInFlightPerSession ?? MAX_IN_FLIGHT,
     },
     cleanup: cleanup.value,
     origins: {

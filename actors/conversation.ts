@@ -40,6 +40,8 @@ export interface ConversationLimits {
   readonly requestTimeoutMs: number;
   /** After how long without an answer a reply becomes a stream. */
   readonly sseAfterMs: number;
+  /** How many requests of the client may be in flight. */
+  readonly maxInFlight: number;
 }
 
 /** What conversations ask of their sessions. One for all of them: a conversation pays for no functions of its own. */
@@ -197,6 +199,9 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     { now, timeoutMs }: { now: number; timeoutMs: number },
   ): Failure | undefined {
     if (this.#exchanges.has(message.id)) return { code: "duplicateId", detail: JSON.stringify(message.id) };
+    if (this.#exchanges.size >= this.#limits.maxInFlight) {
+      return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
+    }
     reply.watch(this);
     this.#exchanges.add(message, reply, {
       sentAt: now,

@@ -25,6 +25,8 @@ const NOTHING_SET: Session = {
   evictable: undefined,
   requestTimeoutMs: undefined,
   maxBodyBytes: undefined,
+  maxSessions: undefined,
+  maxInFlightPerSession: undefined,
   cleanup: undefined,
 };
 

@@ -4,9 +4,8 @@
  * @module
  */
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
-import { entryOf, messageOf } from "../../errors.ts";
-import type { Failure } from "../../errors.ts";
-import { FakeReply } from "../fakes/fake_client.ts";
+import { entryOf, type Failure, messageOf } from "../../errors.ts";
+import type { FakeReply } from "../fakes/fake_client.ts";
 import { settle } from "../fakes/fake_clock.ts";
 import {
   Harness,
@@ -260,3 +259,22 @@ Deno.test("What a session holds when it is evicted for room is given back: strea
   const [reply] = await openMany(harness, 1);
   assertEquals([isOpened(reply!), stream.open, session.held], [true, false, 0]);
 });
+
+for (const [asked, refused] of [[2, 0], [3, 0], [4, 1]] as const) {
+  Deno.test(`Of ${asked} requests at a maxInFlightPerSession of 3, ${refused} are refused`, async () => {
+    const harness = harnessOf({ limits: { maxInFlight: 3 } });
+    const { session, backend } = await harness.open();
+    const replies = [];
+    for (let id = 0; id < asked; id++) replies.push(await post(session, request("slow", { id })));
+    const failures = replies.map(failureOf).filter((failure) => failure !== undefined);
+    assertEquals(failures.length, refused);
+    for (const failure of failures) {
+      assertEquals([failure.code, entryOf(failure).status], ["tooManyInFlight", 429]);
+      assertMatch(messageOf(failure), /maxInFlightPerSession is 3$/);
+    }
+    assertEquals(backend.methods.length - 1, asked - refused, "what is refused does not reach the server");
+    backend.answer(0);
+    await settle();
+    assertEquals(failureOf(await post(session, request("slow", { id: "next" }))), undefined);
+  });
+}

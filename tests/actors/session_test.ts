@@ -184,7 +184,7 @@ Deno.test("Implicit session is not saved by its id coming back after the deadlin
 });
 
 Deno.test("Mail that comes while an implicit session starts waits, is bounded, and keeps its order", async () => {
-  const harness = new Harness({ autoInitialize: false });
+  const harness = new Harness({ autoInitialize: false, limits: { maxInFlight: 1_000 } });
   const reply = harness.opening(request("ping", { id: "first" }), "2025-03-26");
   await settle();
   const session = [...harness.supervisor.sessions][0]!;

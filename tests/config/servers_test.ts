@@ -32,6 +32,8 @@ const NO_SESSION: ServerConfig["session"] = {
   evictable: undefined,
   requestTimeoutMs: undefined,
   maxBodyBytes: undefined,
+  maxSessions: undefined,
+  maxInFlightPerSession: undefined,
   cleanup: undefined,
 };
 
@@ -53,6 +55,8 @@ Deno.test("Every key of a stdio server is read", () => {
     evictable: true,
     requestTimeoutMs: 1,
     maxBodyBytes: 1,
+    maxSessions: 1,
+    maxInFlightPerSession: 1_000_000,
     cleanup: true,
   } as const;
   const entry = {

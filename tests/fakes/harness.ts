@@ -29,6 +29,7 @@ export const LIMITS: SessionLimits = {
   startTimeoutMs: 60_000,
   clientReplyTimeoutMs: 60_000,
   sseAfterMs: 1_000,
+  maxInFlight: 64,
 };
 
 /** The server that {@link Harness} serves. */
