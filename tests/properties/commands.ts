@@ -18,6 +18,7 @@ export const SMALL: SessionLimits = {
   startTimeoutMs: 150,
   clientReplyTimeoutMs: 40,
   sseAfterMs: 5,
+  maxInFlight: 64,
 };
 
 /** `who` picks a session, the newest with 0, and wraps. `id` names a request of the client or the server. */

@@ -108,7 +108,11 @@ export class World {
 
   constructor() {
     const { clock, supervisor } = this.harness;
-    this.sweeper = new Sweeper({ clock, shortestTtlMs: SMALL.idleTtlMs, sessions: () => supervisor.sessions });
+    this.sweeper = new Sweeper({
+      clock,
+      shortestTtlMs: SMALL.idleTtlMs,
+      sessions: () => supervisor.sessions,
+    });
     this.sweeper.start();
   }
 
