@@ -32,4 +32,10 @@ export type Signal =
   | { readonly tag: "exit"; readonly exit: BackendExit }
   | { readonly tag: "full" | "room" }
   | { readonly tag: "wake" }
-  | { readonly tag: "end"; readonly reason: EndReason; readonly detail: string | undefined };
+  | {
+    readonly tag: "end";
+    readonly reason: EndReason;
+    readonly detail: string | undefined;
+    /** Whether a session that is in use when it gets there goes on. */
+    readonly onlyIdle?: boolean;
+  };

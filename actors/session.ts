@@ -33,7 +33,7 @@
  *
  * @module
  */
-import { type Backend, type BackendExit, CLOSE_PACE, type ClosePace } from "../backends/backend.ts";
+import { type BackendExit, CLOSE_PACE, type ClosePace } from "../backends/backend.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
@@ -42,8 +42,7 @@ import { Alarm } from "./alarm.ts";
 import { Account, notFound, type Verdict } from "./account.ts";
 import { Conversation, type ConversationPort } from "./conversation.ts";
 import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
-import { Garbage } from "./garbage.ts";
-import { Handshake } from "./handshake.ts";
+import { Link } from "./link.ts";
 import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
 import type { StreamLoss } from "./client.ts";
@@ -53,8 +52,6 @@ import type { Tombstone } from "./tombstones.ts";
 
 /** Messages of the client that may wait while the session starts. */
 const MAX_MAIL = 256;
-/** Bytes that the server has not read, from which on further messages are refused. */
-const MAX_BACKEND_QUEUE_BYTES = 8 * 1024 * 1024;
 
 /** See the module's documentation. */
 export type SessionState = "starting" | "active" | "expired" | "ended";
@@ -76,14 +73,9 @@ export class Session {
   /** The one timer, for the earliest thing that may be due. */
   readonly #alarm: Alarm<Session>;
   #state: SessionState = "starting";
-  #backend: Backend | undefined;
+  #link: Link | undefined;
   readonly #implicitVersion: string | undefined;
-  /** Set while the state is `starting`. */
-  #handshake: Handshake | undefined;
   #draining = false;
-  #garbage: Garbage | undefined;
-  /** How many streams to the client are full. While there is one, the backend is paused. */
-  #fullStreams = 0;
   #protocolVersion: string | undefined;
   /** Whether its server died or did not start. That it refused a client is no failure of its own. */
   #serverFailed = false;
@@ -123,9 +115,8 @@ export class Session {
   static readonly #RING = (session: Session) => session.#inbox.signal({ tag: "wake" });
 
   static readonly #PORT: ConversationPort<Session> = {
-    // False means that the backend is gone; its exit is on its way and fails what is in flight.
-    send: (session, text) => void session.#backend?.send(text),
-    isBusy: (session) => session.#isBackendBusy(),
+    send: (session, text) => session.#link?.send(text),
+    isBusy: (session) => session.#link?.busy === true,
     full: (session) => session.#inbox.signal({ tag: "full" }),
     room: (session) => session.#inbox.signal({ tag: "room" }),
     cut: (session, loss) => session.#onCut(loss),
@@ -211,7 +202,7 @@ export class Session {
 
   /** The process id of the backend, for display. */
   get pid(): number | undefined {
-    return this.#backend?.pid;
+    return this.#link?.pid;
   }
 
   /** The sweeper's question. Judged now, so that the answer is right even where the timer is late. */
@@ -251,25 +242,18 @@ export class Session {
 
   /** Starts the backend and hands it the message that opens the session. Called once, by the supervisor. */
   start(opener: ClientMessage): void {
-    const { openBackend, serverId, limits } = this.#context;
-    const implicitVersion = this.#implicitVersion;
-    const now = this.#now;
-    const dueAt = now + limits.startTimeoutMs;
-    const slowAt = now + limits.sseAfterMs;
-    const handshake = this.#handshake = new Handshake({ opener, implicitVersion, dueAt, slowAt });
     opener.reply.name(this.id);
     this.#account.opened();
-    this.#backend = openBackend({ serverId, session: this.handle }, {
-      message: (message) => this.#inbox.signal({ tag: "message", message }),
-      garbage: (excerpt) => this.#inbox.signal({ tag: "garbage", excerpt }),
-      exit: (exit) => this.#inbox.signal({ tag: "exit", exit }),
+    this.#link = new Link({
+      context: this.#context,
+      handle: this.handle,
+      opener,
+      implicitVersion: this.#implicitVersion,
+      signal: (signal) => this.#inbox.signal(signal),
     });
-    this.#alarm.at(dueAt);
-    if (handshake.implicit) {
-      this.#alarm.at(slowAt);
-      this.#inbox.hold();
-      this.#backend.send(handshake.ownRequest);
-    }
+    this.#alarm.at(this.#link.nextAt);
+    // Until the gateway has done the handshake in its place, what the client says waits.
+    if (this.#link.implicit) this.#inbox.hold();
     this.#inbox.post(opener);
   }
 
@@ -308,10 +292,15 @@ export class Session {
   ): Promise<void> {
     if (pace.killAfterMs < this.#pace.killAfterMs) this.#pace = pace;
     // The inbox of an ended session is closed, but its backend may still be hurried.
-    if (this.#state === "ended") void this.#backend?.close(pace);
+    if (this.#state === "ended") void this.#link?.close(pace);
     else this.#inbox.signal({ tag: "end", reason, detail });
     if (this.#isClosed) return Promise.resolve();
     return (this.#closed ??= Promise.withResolvers()).promise;
+  }
+
+  /** Ends the session unless it is in use, judged in the turn in which it would end. `state` tells afterwards. */
+  endIfIdle(reason: EndReason, { detail }: { detail: string | undefined }): void {
+    this.#inbox.signal({ tag: "end", reason, detail, onlyIdle: true });
   }
 
   #onMail(mail: Mail): void {
@@ -339,7 +328,7 @@ export class Session {
       case "request": {
         const { sseAfterMs, requestTimeoutMs } = this.#context.limits;
         // The handshake has its own.
-        const timeoutMs = message === this.#handshake?.opener.message ? Infinity : requestTimeoutMs;
+        const timeoutMs = this.#link!.isOpener(message) ? Infinity : requestTimeoutMs;
         const refused = this.#conversation.request(message, reply, { now, timeoutMs });
         if (refused !== undefined) return reply.fail(refused);
         this.#account.inFlight(this.#conversation.inFlight);
@@ -356,21 +345,13 @@ export class Session {
     this.#rearmAfter(now);
   }
 
-  #isBackendBusy(): boolean {
-    return this.#backend!.queuedBytes > MAX_BACKEND_QUEUE_BYTES;
-  }
-
   /** Why a message is not sent to the server. */
   #refusal(message: Message, now: number): Failure | undefined {
     if (message.kind === "request" && this.#isPastItsLife(now)) return this.notFound;
-    if (this.#isBackendBusy()) return { code: "backendBusy", detail: this.#serverName };
-    const { kind } = message;
-    if (
-      kind === "request" && message.method === "initialize" && message !== this.#handshake?.opener.message
-    ) {
-      return { code: "alreadyInitialized" };
-    }
-    return undefined;
+    if (this.#link!.busy) return { code: "backendBusy", detail: this.#serverName };
+    const again = message.kind === "request" && message.method === "initialize" &&
+      !this.#link!.isOpener(message);
+    return again ? { code: "alreadyInitialized" } : undefined;
   }
 
   #onSignal(signal: Signal): void {
@@ -382,14 +363,13 @@ export class Session {
       case "exit":
         return this.#onExit(signal.exit);
       case "full":
-        if (++this.#fullStreams === 1) this.#backend?.pause();
-        return;
+        return this.#link?.full();
       case "room":
-        if (--this.#fullStreams === 0) this.#backend?.resume();
-        return;
+        return this.#link?.room();
       case "wake":
         return this.#onWake();
       case "end":
+        if (signal.onlyIdle && this.inFlight > 0) return;
         return this.#finish(signal.reason, signal.detail);
     }
   }
@@ -400,8 +380,7 @@ export class Session {
     this.#account.timeline.heardServer();
     switch (message.kind) {
       case "response":
-        if (this.#handshake !== undefined && this.#onHandshake(this.#handshake, message)) return;
-        this.#onAnswer(message, now);
+        if (!this.#onGreeting(message)) this.#onAnswer(message, now);
         return this.#rearmAfter(now);
       case "request":
         this.#conversation.serverAsked(message, now);
@@ -421,45 +400,41 @@ export class Session {
     }
   }
 
-  /** Makes the session active, or ends it. True where the client does not wait for this answer. */
-  #onHandshake(handshake: Handshake, message: ResponseMessage): boolean {
-    const answer = handshake.onAnswer(message);
-    if (answer.kind === "unrelated") return false;
-    if (answer.kind === "refused") {
-      handshake.opener.reply.name(undefined);
+  /** Makes the session active, or ends it, by the server's answer to `initialize`. Whether that is all to be done. */
+  #onGreeting(answer: ResponseMessage): boolean {
+    const { implicit = false } = this.#link ?? {};
+    const greeting = this.#link?.greet(answer);
+    if (greeting === undefined) return false;
+    if (greeting.kind === "refused") {
       // A client that sent initialize gets the server's own words.
-      if (!handshake.implicit) this.#conversation.serverAnswered(message, this.#now);
-      this.#finish("backend_start_failed", `${this.#serverName} ${answer.detail}`);
+      if (!implicit) this.#conversation.serverAnswered(answer, this.#now);
+      this.#finish("backend_start_failed", `${this.#serverName} ${greeting.detail}`);
       return true;
     }
     this.#state = "active";
-    this.#handshake = undefined;
-    this.#protocolVersion = answer.protocolVersion;
+    this.#protocolVersion = greeting.protocolVersion;
     this.#account.active();
     this.#context.onActive(this);
     log.info("Session {handle} of server {serverId} opened", {
       handle: this.handle,
       serverId: this.serverId,
     });
-    if (!handshake.implicit) return false;
+    if (!implicit) return false;
     // The gateway's own request, in the client's place, was in flight until now.
     this.#conversation.heard(this.#now);
     this.#alarm.at(this.deadline);
-    this.#backend!.send(handshake.ownConfirmation);
     this.#inbox.release();
     return true;
   }
 
   #onGarbage(excerpt: string): void {
-    this.#garbage ??= new Garbage();
-    this.#garbage.note(excerpt, this);
-    const failed = this.#handshake?.onGarbage();
+    const failed = this.#link?.onGarbage(excerpt);
     if (failed !== undefined) this.#fail("backend_start_failed", `${this.#serverName} ${failed}`);
   }
 
   #onExit(exit: BackendExit): void {
     const detail = `${this.#serverName} ${exit.detail}`;
-    if (this.#handshake !== undefined) this.#fail("backend_start_failed", detail);
+    if (this.#link?.starting) this.#fail("backend_start_failed", detail);
     else if (this.expired) this.#finish(this.verdict!.reason);
     else this.#fail(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
   }
@@ -475,12 +450,8 @@ export class Session {
 
   #onWake(): void {
     const now = this.#now;
-    this.#handshake?.onTime(now);
-    if (this.#handshake !== undefined && now >= this.#handshake.dueAt) {
-      const { startTimeoutMs } = this.#context.limits;
-      const detail = `${this.#serverName} did not answer initialize within ${startTimeoutMs} ms`;
-      return this.#fail("backend_start_failed", detail);
-    }
+    const late = this.#link?.onTime(now);
+    if (late !== undefined) return this.#fail("backend_start_failed", `${this.#serverName} ${late}`);
     this.#rearm(now);
   }
 
@@ -489,7 +460,7 @@ export class Session {
     let next = this.#conversation.onTime(now);
     this.#expireIfDue();
     if (this.#state === "expired") return;
-    if (this.#handshake !== undefined) next = Math.min(next, this.#handshake.dueAt);
+    if (this.#link?.starting) next = Math.min(next, this.#link.nextAt);
     else if (this.#conversation.inFlight === 0) next = Math.min(next, this.deadline);
     this.#alarm.at(next);
   }
@@ -551,7 +522,7 @@ export class Session {
   /** Gives back everything; each step is taken even where one before it failed. */
   #finish(reason: EndReason, detail?: string): void {
     const failure = failureOf(reason, detail);
-    const wasStarting = this.#handshake !== undefined;
+    const wasStarting = this.#link?.starting === true;
     if (this.#state === "expired") this.#account.note("swept");
     const verdict = this.#judge(reason, detail);
     this.#state = "ended";
@@ -564,8 +535,7 @@ export class Session {
       reason: verdict.reason,
       why: detail ?? END_REASONS[verdict.reason],
     });
-    this.#handshake = undefined;
-    const backendClosed = this.#backend?.close(this.#pace);
+    const backendClosed = this.#link?.close(this.#pace);
     const steps = [
       () => this.#context.onOver(this),
       () => this.#alarm.off(),

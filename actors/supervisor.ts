@@ -44,11 +44,15 @@ export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
 export type { Verdict } from "./account.ts";
 export type { AdmissionLimits } from "./admission.ts";
 export type { Door, Opening } from "./door.ts";
-export type { EndReason } from "./end_reason.ts";
+export { END_REASONS, type EndReason } from "./end_reason.ts";
 export type { Events, GatewayEvent } from "./events.ts";
 export type { IdleGaps, TtlAdvice } from "./idle_gaps.ts";
+export type { TtlInForce } from "./lifetime.ts";
+export { loadOf, type PressureReading, type TtlScale } from "./pressure.ts";
 export type { Session, SessionState } from "./session.ts";
 export type { SessionLimits } from "./session_options.ts";
+export type { SweepReport } from "./sweeper.ts";
+export type { Counters, TimelineEntry } from "./timeline.ts";
 export type { Tombstone } from "./tombstones.ts";
 
 /** Openings that may wait for the supervisor's turn. */
@@ -118,6 +122,8 @@ export class Supervisor {
   /** Those that ended. */
   readonly tombstones: Tombstones;
   readonly events = new Events();
+  /** Since when it counts and remembers, in ms since the Unix epoch. */
+  readonly startedAt: number;
   readonly #door: Door;
   /** Set from the start of the shutdown. */
   #drain: { readonly until: number; cancelPoll: Cancel } | undefined;
@@ -128,6 +134,7 @@ export class Supervisor {
 
   constructor({ clock, servers, ...options }: SupervisorOptions) {
     this.#clock = clock;
+    this.startedAt = clock.wallTime();
     this.#servers = new Map(Array.from(servers, (server) => [server.id, server]));
     this.tombstones = new Tombstones(options.tombstones ?? TOMBSTONES);
     this.#door = new Door({

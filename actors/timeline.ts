@@ -14,6 +14,9 @@ const MAX_ENTRIES = 32;
 /** How many of them are the first ones; the others are the last ones. */
 const FIRST_ENTRIES = 8;
 
+/** The longest name of a method that is kept: clients choose it, and a tombstone keeps it for long. */
+const MAX_METHOD_CHARS = 100;
+
 /** What can happen to a session. */
 export type TimelineEvent =
   | "opened"
@@ -88,7 +91,8 @@ export class Timeline {
   used(method: string, clock: Pick<Clock, "wallTime">): void {
     if (this.#firstRequestAt !== 0) return;
     this.#firstRequestAt = clock.wallTime();
-    this.#firstMethod = method;
+    // The start of a long one would keep all of it in memory.
+    this.#firstMethod = method.length <= MAX_METHOD_CHARS ? method : `a name of ${method.length} characters`;
   }
 
   /** So many requests are in flight now. */
