@@ -111,17 +111,26 @@ export class Lifetime {
 
   /** Which TTL holds, and how long it is. */
   get ttl(): TtlInForce {
+    const source = this.#source;
+    return { source, configuredMs: this.#configuredMs(source), effectiveMs: this.#effectiveMs };
+  }
+
+  get #source(): TtlSource {
     const { idleTtlMs, implicitTtlMs, handshakeTtlMs } = this.#limits;
-    let source: TtlSource = "idleTtlMs";
-    let configuredMs = orNever(idleTtlMs);
-    if (this.#unclaimed && implicitTtlMs < configuredMs && implicitTtlMs > 0 && idleTtlMs > 0) {
-      source = "implicitTtlMs";
-      configuredMs = implicitTtlMs;
-    } else if (this.#unused && handshakeTtlMs < configuredMs && handshakeTtlMs > 0) {
-      source = "handshakeTtlMs";
-      configuredMs = handshakeTtlMs;
+    const idleMs = this.#configuredMs("idleTtlMs");
+    if (this.#unclaimed && implicitTtlMs > 0 && implicitTtlMs < idleMs && idleTtlMs > 0) {
+      return "implicitTtlMs";
     }
-    return { source, configuredMs, effectiveMs: this.#scale.effective(configuredMs) };
+    return this.#unused && handshakeTtlMs > 0 && handshakeTtlMs < idleMs ? "handshakeTtlMs" : "idleTtlMs";
+  }
+
+  #configuredMs(source: TtlSource): number {
+    const ttlMs = this.#limits[source];
+    return ttlMs === 0 ? Infinity : ttlMs;
+  }
+
+  get #effectiveMs(): number {
+    return this.#scale.effective(this.#configuredMs(this.#source));
   }
 
   /** The instant at which a session that stays idle since `lastUsed` is over; Infinity for never. */
@@ -171,15 +180,11 @@ export class Lifetime {
 
   /** The idle deadline, pings aside. */
   #unasked(lastUsed: number): number {
-    return Math.max(Math.max(lastUsed, this.#aliveAt) + this.ttl.effectiveMs, this.#extendedUntil);
+    return Math.max(Math.max(lastUsed, this.#aliveAt) + this.#effectiveMs, this.#extendedUntil);
   }
 
   /** Whether a ping is out for this deadline. A message moves the deadline, and then the ping tells nothing more. */
   #isAsked(deadline: number): boolean {
     return this.#ping !== undefined && deadline <= this.#ping.deadline;
   }
-}
-
-function orNever(ttlMs: number): number {
-  return ttlMs === 0 ? Infinity : ttlMs;
 }
