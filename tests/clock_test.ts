@@ -1,78 +1,12 @@
-import { type Clock, systemClock } from "../clock.ts";
+import { type Clock, systemClock, type Timer } from "../clock.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FakeClock, settle } from "./fakes/fake_clock.ts";
 
-/** What one call of a replaced `setTimeout` was asked for. */
-interface Asked {
-  readonly delayMs: number;
-  readonly fire: () => void;
-}
-
-/** Runs `body` with timers that fire when it says so. */
-function withTimers(body: (timers: Asked[], cleared: number[]) => void): void {
-  const { setTimeout, clearTimeout } = globalThis;
-  const timers: Asked[] = [];
-  const cleared: number[] = [];
-  const fakes = {
-    setTimeout: (fire: () => void, delayMs: number) => timers.push({ delayMs, fire }),
-    clearTimeout: (id: number) => void cleared.push(id),
-  };
-  Object.assign(globalThis, fakes);
-  try {
-    body(timers, cleared);
-  } finally {
-    Object.assign(globalThis, { setTimeout, clearTimeout });
-  }
-}
-
-const MAX = 2 ** 31 - 1;
-
-// [delay in ms, the runtime's timers that it takes].
-for (
-  const [delayMs, steps] of [
-    [-Infinity, undefined],
-    [-1, [0]],
-    [0, [0]],
-    [1, [1]],
-    [0.5, [0.5]],
-    [MAX - 1, [MAX - 1]],
-    [MAX, [MAX]],
-    [MAX + 1, [MAX, 1]],
-    [2 * MAX, [MAX, MAX]],
-    [2 * MAX + 5, [MAX, MAX, 5]],
-    [Infinity, undefined],
-    [NaN, undefined],
-  ] as const
-) {
-  Deno.test(`A timer of ${delayMs} ms ${steps ? `takes steps of ${steps.join(" + ")} ms` : "is a mistake"}`, () => {
-    withTimers((timers) => {
-      let fired = 0;
-      if (steps === undefined) {
-        assertThrows(() => systemClock.after(delayMs, () => fired++), RangeError);
-        return assertEquals(timers.length, 0);
-      }
-      systemClock.after(delayMs, () => fired++);
-      for (const [at, stepMs] of steps.entries()) {
-        assertEquals(timers.length, at + 1);
-        assertEquals(timers[at]!.delayMs, stepMs);
-        assertEquals(fired, 0);
-        timers[at]!.fire();
-      }
-      assertEquals(timers.length, steps.length);
-      assertEquals(fired, 1);
-    });
+for (const delayMs of [NaN, Infinity, -Infinity]) {
+  Deno.test(`A timer of ${delayMs} ms is a mistake`, () => {
+    assertThrows(() => systemClock.after(delayMs, () => {}), RangeError);
   });
 }
-
-Deno.test("A long timer can be cancelled in any of its steps", () => {
-  withTimers((timers, cleared) => {
-    const cancel = systemClock.after(3 * MAX, () => {});
-    timers[0]!.fire();
-    cancel();
-    assertEquals(cleared, [2]);
-    cancel();
-  });
-});
 
 Deno.test("A timer of 2^31 ms does not fire at once", async () => {
   let fired = false;
@@ -95,6 +29,46 @@ Deno.test("A cancelled timer does not fire, and cancelling after it fired is har
   late();
   await settle();
   assertEquals(fired, ["fired"]);
+});
+
+Deno.test("Timers of the machine's clock fire in order and none is early", async () => {
+  const fired: { delayMs: number; earlyMs: number }[] = [];
+  // Set in the order in which they are due, however long setting them takes.
+  const delays = [-1, 0, 0.25, 1, 3.5, 7, 7, 12, 20];
+  await Promise.all(delays.map((delayMs) => {
+    const start = systemClock.now();
+    return new Promise<void>((resolve) =>
+      void systemClock.after(delayMs, () => {
+        fired.push({ delayMs, earlyMs: start + delayMs - systemClock.now() });
+        resolve();
+      })
+    );
+  }));
+  assertEquals(fired.map(({ delayMs }) => delayMs), delays);
+  assertEquals(fired.filter(({ earlyMs }) => earlyMs > 0), []);
+});
+
+Deno.test("While very many timers of the machine's clock fire, others get their turn", async () => {
+  const TIMERS = 20_000;
+  let fired = 0;
+  let turnsBetween = 0;
+  const done = new Promise<void>((resolve) => {
+    for (let n = 0; n < TIMERS; n++) {
+      systemClock.after(0, () => {
+        // Long enough for more than one slice, however fast the machine is.
+        const until = systemClock.now() + 0.001;
+        while (systemClock.now() < until);
+        if (++fired === TIMERS) resolve();
+      });
+    }
+  });
+  let over = false;
+  void done.then(() => over = true);
+  while (!over) {
+    await settle();
+    if (fired > 0 && fired < TIMERS) turnsBetween++;
+  }
+  assert(turnsBetween > 0);
 });
 
 Deno.test("The clock of the machine never goes back, and its wall time is that of today", () => {
@@ -154,4 +128,33 @@ Deno.test("FakeClock refuses the same delays as the clock of the machine", () =>
   for (const delayMs of [NaN, Infinity, -Infinity]) {
     assertThrows(() => clock.after(delayMs, () => {}), RangeError);
   }
+});
+
+Deno.test("FakeClock fires a timer that its owner keeps once for the last time that it was set, unless taken back", async () => {
+  const clock = new FakeClock();
+  const start = clock.now();
+  const firedAt: number[] = [];
+  const timer: Timer = { slot: -1, fire: () => void firedAt.push(clock.now() - start) };
+  clock.set(10, timer);
+  clock.set(20, timer);
+  assertEquals(clock.pending, 1);
+  await clock.advance(30);
+  assertEquals(firedAt, [20]);
+  clock.clear(timer);
+  clock.set(10, timer);
+  clock.clear(timer);
+  await clock.advance(30);
+  assertEquals([firedAt, clock.pending], [[20], 0]);
+  assertThrows(() => clock.set(NaN, timer), RangeError);
+});
+
+Deno.test("The machine's clock fires a timer that its owner keeps, unless it is taken back", async () => {
+  const fired: string[] = [];
+  const taken: Timer = { slot: -1, fire: () => void fired.push("taken back") };
+  systemClock.set(0, taken);
+  systemClock.clear(taken);
+  await new Promise<void>((resolve) => systemClock.set(1, { slot: -1, fire: resolve }));
+  systemClock.clear(taken);
+  assertEquals(fired, []);
+  assertThrows(() => systemClock.set(Infinity, taken), RangeError);
 });

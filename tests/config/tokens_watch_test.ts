@@ -136,6 +136,8 @@ Deno.test("A real file is told apart when written to, replaced, linked elsewhere
         looked.resolve();
         return clock.after(ms, fn);
       },
+      set: (ms, timer) => clock.set(ms, timer),
+      clear: (timer) => clock.clear(timer),
     },
     reload: () => ++reloads,
   });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertFinite, type Cancel, type Clock } from "../../clock.ts";
+import { assertFinite, type Cancel, type Clock, type Timer as KeptTimer } from "../../clock.ts";
 
 /** More than this in one `advance` is a timer that sets itself again and again without delay. */
 const MAX_FIRED = 100_000;
@@ -20,6 +20,8 @@ export class FakeClock implements Clock {
   #nowMs = 1_000_000;
   #seq = 0;
   readonly #timers = new Set<Timer>();
+  /** How to take back each timer that its owner keeps, while it is set. */
+  readonly #kept = new Map<KeptTimer, Cancel>();
 
   now(): number {
     return this.#nowMs;
@@ -34,6 +36,20 @@ export class FakeClock implements Clock {
     const timer: Timer = { dueMs: this.#nowMs + Math.max(0, delayMs), seq: this.#seq++, fn };
     this.#timers.add(timer);
     return () => void this.#timers.delete(timer);
+  }
+
+  set(delayMs: number, timer: KeptTimer): void {
+    this.clear(timer);
+    const cancel = this.after(delayMs, () => {
+      this.#kept.delete(timer);
+      timer.fire();
+    });
+    this.#kept.set(timer, cancel);
+  }
+
+  clear(timer: KeptTimer): void {
+    this.#kept.get(timer)?.();
+    this.#kept.delete(timer);
   }
 
   /** How many timers are set. */
