@@ -24,6 +24,8 @@ export interface ErrorEntry {
 export const ERRORS = {
   badJson: { status: STATUS_CODE.BadRequest, rpcCode: -32700, message: "Body is not JSON" },
   badMessage: { status: STATUS_CODE.BadRequest, rpcCode: -32600, message: "Body is not a JSON-RPC message" },
+  badQuery: { status: STATUS_CODE.BadRequest, rpcCode: -32000, message: "Query is wrong" },
+  badBody: { status: STATUS_CODE.BadRequest, rpcCode: -32000, message: "Body is wrong" },
   batch: {
     status: STATUS_CODE.BadRequest,
     rpcCode: -32600,
@@ -51,6 +53,16 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Header mcp-session-id is missing",
   },
+  eventUnknown: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32000,
+    message: "Header last-event-id names no event of this session",
+  },
+  eventsGone: {
+    status: STATUS_CODE.Gone,
+    rpcCode: -32000,
+    message: "Some of the events that followed are not kept any more",
+  },
   badProtocolVersion: {
     status: STATUS_CODE.BadRequest,
     rpcCode: -32000,
@@ -59,6 +71,13 @@ export const ERRORS = {
   unauthorized: { status: STATUS_CODE.Unauthorized, rpcCode: -32000, message: "A valid token is required" },
   originForbidden: { status: STATUS_CODE.Forbidden, rpcCode: -32000, message: "Origin is not allowed" },
   hostForbidden: { status: STATUS_CODE.Forbidden, rpcCode: -32000, message: "Host is not allowed" },
+  adminOnly: {
+    status: STATUS_CODE.Forbidden,
+    rpcCode: -32000,
+    message: "Only an administrator may do this",
+  },
+  // On `/sessions`, where sessions are named by their handles.
+  sessionUnknown: { status: STATUS_CODE.NotFound, rpcCode: -32000, message: "No such session" },
   sessionNotFound: { status: STATUS_CODE.NotFound, rpcCode: -32001, message: "Session not found" },
   sessionEnded: {
     status: STATUS_CODE.NotFound,
@@ -71,6 +90,12 @@ export const ERRORS = {
     status: STATUS_CODE.MethodNotAllowed,
     rpcCode: -32000,
     message: "Method is not allowed here",
+  },
+  sessionOver: { status: STATUS_CODE.Conflict, rpcCode: -32000, message: "Session is over" },
+  listingOver: {
+    status: STATUS_CODE.Gone,
+    rpcCode: -32000,
+    message: "This listing is no longer kept; begin it again without cursor",
   },
   notAcceptable: { status: STATUS_CODE.NotAcceptable, rpcCode: -32000, message: "Not acceptable" },
   bodyTimeout: {
@@ -115,6 +140,12 @@ export const ERRORS = {
     message: "Too many requests of this session wait for an answer",
     retryAfterS: 1,
   },
+  tooManyStreams: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "Too many streams of events are open",
+    retryAfterS: 5,
+  },
   limitReached: {
     status: STATUS_CODE.ServiceUnavailable,
     rpcCode: -32000,
@@ -143,6 +174,25 @@ export const ERRORS = {
     status: STATUS_CODE.GatewayTimeout,
     rpcCode: -32000,
     message: "Client did not answer",
+  },
+  // To a server whose child was started ahead, or is shared, and was told that its client has no capabilities.
+  noClient: { status: STATUS_CODE.NotImplemented, rpcCode: -32601, message: "No client is there to do this" },
+  // To a shared server that asks without saying whom.
+  noSession: {
+    status: STATUS_CODE.Conflict,
+    rpcCode: -32000,
+    message: "The request belongs to no single session of those that share this server",
+  },
+  // To the client of a shared server.
+  notShared: {
+    status: STATUS_CODE.NotImplemented,
+    rpcCode: -32601,
+    message: "Not available on a server that sessions share",
+  },
+  doubtfulMessage: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32600,
+    message: "Message could be read in two ways",
   },
   // The client asked for it, so as HTTP goes nothing failed. The code is the Language Server Protocol's.
   requestCancelled: { status: STATUS_CODE.OK, rpcCode: -32800, message: "Request was cancelled" },

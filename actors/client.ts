@@ -28,6 +28,22 @@ export interface StreamWatch {
   cut(loss: StreamLoss): void;
 }
 
+/** Numbers and keeps what goes out on one stream, so that a client that lost its connection can have the rest. */
+export interface StreamLog {
+  /** The id that stands before those of all events. */
+  readonly primingId: string;
+  /** Keeps a message. @returns The id of its event. */
+  add(text: string): string;
+  /** No more will come. Idempotent. */
+  finish(): void;
+}
+
+/** One event as it went out. */
+export interface LoggedEvent {
+  readonly id: string;
+  readonly text: string;
+}
+
 /** One open stream of messages to a client. */
 export interface ClientStream {
   /** False as soon as the client is known to be gone or the stream was closed. */
@@ -38,6 +54,14 @@ export interface ClientStream {
   close(): void;
   /** Names who is told how the reader keeps up. Called before anything is sent. */
   watch(watch: StreamWatch): void;
+  /** Has what is sent numbered and kept. Called before anything is sent; `begin` is called if a stream comes of it. */
+  record(begin: () => StreamLog): void;
+  /** Whether what is sent after its connection was lost is kept for the client to come back for. */
+  readonly resumable: boolean;
+  /** Goes on with a stream whose connection was lost, beginning with what was missed. Instead of `record`. */
+  replay(log: StreamLog, missed: readonly LoggedEvent[]): void;
+  /** Ends the connection, not the stream: that goes on on another one. What waits in it is lost. */
+  drop(): void;
 }
 
 /**
@@ -47,6 +71,8 @@ export interface ClientStream {
  * events; the answer then becomes its last event.
  */
 export interface Reply extends ClientStream {
+  /** The client lost its connection and came back on another one: the rest goes out there. */
+  resume(stream: ClientStream): void;
   /**
    * Tells the client the id of the session that was opened for it, with the answer or the start of the stream; an
    * error (`fail`) names no session. `undefined` takes it back.

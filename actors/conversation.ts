@@ -29,6 +29,7 @@ import {
 } from "../protocol/jsonrpc.ts";
 import { Backlog, type KeptMessage } from "./backlog.ts";
 import type { ClientStream, Reply, StreamLoss, StreamWatch } from "./client.ts";
+import { EventLog } from "./event_log.ts";
 import { type Exchange, Exchanges } from "./exchanges.ts";
 import { type Question, Questions } from "./questions.ts";
 
@@ -96,6 +97,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #backlog: Backlog | undefined;
   /** The client's GET stream; may be closed by now. */
   #standalone: ClientStream | undefined;
+  /** What went out on its streams; undefined where they cannot be resumed. */
+  #log: EventLog | undefined;
   /** The last message of the client, or the end of the last request in flight. */
   #lastUsed: number;
 
@@ -203,6 +206,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
       return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
     }
     reply.watch(this);
+    const log = this.#log;
+    if (log !== undefined) reply.record(() => log.begin(reply));
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
@@ -237,8 +242,49 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     // Its client may have hung up while it waited its turn.
     if (!stream.open) return;
     stream.watch(this);
+    const log = this.#log;
+    if (log !== undefined) stream.record(() => log.begin({ resume: (stream) => this.#continueOn(stream) }));
     this.#standalone?.close();
     this.#standalone = stream;
+    this.#deliverKept(stream, now);
+  }
+
+  /** From now on streams are numbered, and a client that lost one may come back for the rest. */
+  makeResumable(): void {
+    this.#log = new EventLog();
+  }
+
+  /** Whether clients may come back for the rest of a stream. */
+  get resumable(): boolean {
+    return this.#log !== undefined;
+  }
+
+  /**
+   * The client lost the connection of a stream and comes back on another one. No other stream is touched.
+   *
+   * @returns Why it cannot go on; undefined where it does.
+   */
+  resume(lastEventId: string, stream: ClientStream, now: number): Failure | undefined {
+    this.#questions.clientHeard();
+    const found = this.#log?.after(lastEventId) ?? { kind: "unknown" };
+    if (found.kind === "unknown") return { code: "eventUnknown" };
+    if (found.kind === "gap") return { code: "eventsGone" };
+    stream.watch(this);
+    stream.replay(found.log, found.missed);
+    found.owner?.resume(stream);
+    // What it belongs to is over, and so is this.
+    if (found.owner === undefined) stream.close();
+    if (this.#standalone === stream) this.#deliverKept(stream, now);
+    return undefined;
+  }
+
+  /** The standalone stream goes on on another connection. */
+  #continueOn(stream: ClientStream): void {
+    this.#standalone?.drop();
+    this.#standalone = stream;
+  }
+
+  #deliverKept(stream: ClientStream, now: number): void {
     for (const kept of this.#takeBacklog()) {
       stream.send(kept.text);
       if (kept.questionId !== undefined) this.#questions.delivered(kept.questionId, stream, now);
@@ -284,7 +330,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   serverTold(message: NotificationMessage, now: number): void {
     if (message.method === "notifications/cancelled") return this.#serverCancelled(message, now);
     if (message.method === "notifications/progress") this.#onProgress(message, now);
-    const stream = this.#streamFor(message);
+    const stream = this.#streamFor(message) ?? this.#lostStreamOf(message);
     if (stream !== undefined) stream.send(message.text);
     else if (message.method !== "notifications/progress") this.#keep(message.text, undefined, now);
   }
@@ -324,6 +370,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     this.#questions.clear();
     this.#backlog = undefined;
     this.#standalone = undefined;
+    this.#log = undefined;
     for (const { reply } of exchanges) reply.fail(failure);
     standalone?.close();
   }
@@ -357,6 +404,12 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     // Progress of a request that is over (a task's may outlive it) concerns no other request.
     if (message.method === "notifications/progress") return standalone;
     return this.#exchanges.newestOpen()?.reply ?? standalone;
+  }
+
+  /** The stream of its request, where its client lost the connection and may come back for what is said meanwhile. */
+  #lostStreamOf({ method, params }: NotificationMessage): ClientStream | undefined {
+    const reply = this.#exchanges.parentOf(method, params)?.reply;
+    return reply?.resumable ? reply : undefined;
   }
 
   #takeBacklog(): KeptMessage[] {

@@ -19,6 +19,8 @@ export interface ClientMessage {
 export interface OpenStream {
   readonly tag: "stream";
   readonly stream: ClientStream;
+  /** The last event that the client got of a stream that it lost: that one is to go on. */
+  readonly lastEventId?: string;
   readonly reply: Pick<Reply, "accept" | "fail">;
 }
 

@@ -38,6 +38,7 @@ import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
+import { canResume } from "../protocol/revisions.ts";
 import { Alarm } from "./alarm.ts";
 import { Account, notFound, type Verdict } from "./account.ts";
 import { Conversation, type ConversationPort } from "./conversation.ts";
@@ -46,7 +47,7 @@ import { Link } from "./link.ts";
 import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
 import type { StreamLoss } from "./client.ts";
-import type { ClientMessage, Mail, Signal } from "./mail.ts";
+import type { ClientMessage, Mail, OpenStream, Signal } from "./mail.ts";
 import type { SessionContext, SessionOptions } from "./session_options.ts";
 import type { Tombstone } from "./tombstones.ts";
 
@@ -224,7 +225,7 @@ export class Session {
 
   /** Whether it may go before its deadline. */
   get evictable(): boolean {
-    return this.#context.limits.evictable && this.#state === "active" && this.inFlight === 0;
+    return this.#context.limits.evictable && !this.expired && this.#state === "active" && this.inFlight === 0;
   }
 
   /**
@@ -308,14 +309,16 @@ export class Session {
     const now = this.#now;
     if (mail.tag === "stream") {
       if (this.#isPastItsLife(now)) return mail.reply.fail(this.notFound);
-      mail.reply.accept();
-      return this.#conversation.openStream(mail.stream, now);
+      this.#onStream(mail, now);
+      // Requests of the server that waited for it are in flight now.
+      return this.#account.inFlight(this.#conversation.inFlight);
     }
     const { message, reply } = mail;
     if (message.kind === "response" && this.#lifetime.answered(message.id, now)) {
       this.#conversation.alive();
       this.#account.note("deadline_moved", "the client answered a ping");
-      return reply.accept();
+      reply.accept();
+      return this.#rearmAfter(now);
     }
     const idleMs = this.#conversation.inFlight > 0 ? undefined : now - this.#conversation.lastUsed;
     this.#account.received(message, idleMs);
@@ -345,6 +348,16 @@ export class Session {
     this.#rearmAfter(now);
   }
 
+  /** A standalone stream, or the rest of one that broke off. Before streams could be resumed that meant nothing. */
+  #onStream({ stream, reply, lastEventId }: OpenStream, now: number): void {
+    if (lastEventId !== undefined && this.#conversation.resumable) {
+      const refused = this.#conversation.resume(lastEventId, stream, now);
+      return refused === undefined ? reply.accept() : reply.fail(refused);
+    }
+    reply.accept();
+    this.#conversation.openStream(stream, now);
+  }
+
   /** Why a message is not sent to the server. */
   #refusal(message: Message, now: number): Failure | undefined {
     if (message.kind === "request" && this.#isPastItsLife(now)) return this.notFound;
@@ -370,6 +383,8 @@ export class Session {
         return this.#onWake();
       case "end":
         if (signal.onlyIdle && this.inFlight > 0) return;
+        // Its timer may be late: from its deadline on it has expired, whoever ends it.
+        this.#expireIfDue();
         return this.#finish(signal.reason, signal.detail);
     }
   }
@@ -413,6 +428,7 @@ export class Session {
     }
     this.#state = "active";
     this.#protocolVersion = greeting.protocolVersion;
+    if (canResume(greeting.protocolVersion)) this.#conversation.makeResumable();
     this.#account.active();
     this.#context.onActive(this);
     log.info("Session {handle} of server {serverId} opened", {
@@ -459,7 +475,7 @@ export class Session {
   #rearm(now: number): void {
     let next = this.#conversation.onTime(now);
     this.#expireIfDue();
-    if (this.#state === "expired") return;
+    if (this.#state === "expired" || this.#state === "ended") return;
     if (this.#link?.starting) next = Math.min(next, this.#link.nextAt);
     else if (this.#conversation.inFlight === 0) next = Math.min(next, this.deadline);
     this.#alarm.at(next);

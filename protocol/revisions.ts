@@ -30,6 +30,9 @@ const MODERN_DISCOVERY = "server/discover";
 /** What a client speaks that does not say (the specification's word on a missing version header). */
 export const DEFAULT_PROTOCOL_VERSION = "2025-03-26";
 
+/** The first revision whose streams have event ids and can be resumed. Older clients may not expect such events. */
+const RESUMABLE_SINCE = "2025-11-25";
+
 /** The header that names the session. */
 export const SESSION_HEADER = "mcp-session-id";
 
@@ -59,4 +62,9 @@ export function modernVersionOf(header: string | null, message: Message | undefi
 /** Revisions are named by their dates, so they compare as text. */
 function isModern(version: string): boolean {
   return version >= FIRST_MODERN_VERSION && /^\d{4}-\d{2}-\d{2}$/.test(version);
+}
+
+/** Whether streams of a session of that version can be resumed. Versions are dates, and compare as text. */
+export function canResume(version: string | undefined): boolean {
+  return version !== undefined && version >= RESUMABLE_SINCE;
 }

@@ -1,12 +1,24 @@
 /**
- * Server-sent events as MCP uses them: one JSON-RPC message an event.
+ * Server-sent events: one JSON text an event. On `/mcp` each is a JSON-RPC message.
  *
  * @module
  */
 
 /** One message as an event. `text` is JSON on one line, so it needs no splitting. */
-export function sseMessage(text: string): string {
-  return `event: message\ndata: ${text}\n\n`;
+export function sseMessage(text: string, id?: string): string {
+  return id === undefined
+    ? `event: message\ndata: ${text}\n\n`
+    : `event: message\nid: ${id}\ndata: ${text}\n\n`;
+}
+
+/** The event that gives a client an id to come back with, before there is anything to tell. */
+export function ssePriming(id: string, { retryMs }: { retryMs: number }): string {
+  return `id: ${id}\nretry: ${retryMs}\ndata: \n\n`;
+}
+
+/** An event of another name, with an id. `text` is JSON on one line. */
+export function sseEvent(text: string, { event, id }: { event: string; id: number }): string {
+  return `event: ${event}\nid: ${id}\ndata: ${text}\n\n`;
 }
 
 /** A comment: keeps a silent connection from being given up by what lies in between, and means nothing. */

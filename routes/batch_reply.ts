@@ -55,6 +55,12 @@ export class BatchReply {
       // A batch never opens a session.
       name: () => {},
       whenGone: () => {},
+      // Batches belong to a revision whose streams cannot be resumed.
+      record: () => {},
+      resumable: false,
+      replay: () => {},
+      resume: () => {},
+      drop: () => {},
       watch: (watch) => {
         this.#watch = watch;
         this.#stream?.watch(watch);

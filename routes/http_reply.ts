@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Reply, StreamWatch } from "../actors/client.ts";
+import type { ClientStream, LoggedEvent, Reply, StreamLog, StreamWatch } from "../actors/client.ts";
 import { entryOf, type Failure, rpcErrorText } from "../errors.ts";
 import type { RequestId } from "../protocol/jsonrpc.ts";
 import { SESSION_HEADER } from "../protocol/revisions.ts";
@@ -31,8 +31,10 @@ export class HttpReply implements Reply {
   readonly #signal: (() => AbortSignal) | undefined;
   #sessionId: string | undefined;
   #watch: StreamWatch | undefined;
-  /** Set once the reply is a stream. */
-  #stream: SseStream | undefined;
+  /** Begins the log of the stream; undefined where nobody can come back. */
+  #begin: (() => StreamLog) | undefined;
+  /** Set once the reply is a stream. It may be another connection's than the one that the message came by. */
+  #stream: ClientStream | undefined;
   /** True once `accept`, `answer` or `fail` was called, or the stream was closed. */
   #complete = false;
 
@@ -59,6 +61,28 @@ export class HttpReply implements Reply {
     this.#stream?.watch(watch);
   }
 
+  record(begin: () => StreamLog): void {
+    this.#begin = begin;
+  }
+
+  get resumable(): boolean {
+    return this.#stream?.resumable === true;
+  }
+
+  replay(log: StreamLog, missed: readonly LoggedEvent[]): void {
+    this.#stream?.replay(log, missed);
+  }
+
+  /** The client came back on another connection: the rest goes out there. */
+  resume(stream: ClientStream): void {
+    this.#stream?.drop();
+    this.#stream = stream;
+  }
+
+  drop(): void {
+    this.#stream?.drop();
+  }
+
   whenGone(gone: () => void): void {
     this.#signal?.().addEventListener("abort", gone, { once: true });
   }
@@ -70,9 +94,11 @@ export class HttpReply implements Reply {
 
   stream(): void {
     if (this.#complete || this.#stream !== undefined) return;
-    this.#stream = new SseStream(this.#policy);
-    if (this.#watch !== undefined) this.#stream.watch(this.#watch);
-    this.#resolve(new Response(this.#stream.body, { headers: this.#named(SSE_HEADERS) }));
+    const stream = new SseStream(this.#policy);
+    this.#stream = stream;
+    if (this.#watch !== undefined) stream.watch(this.#watch);
+    if (this.#begin !== undefined) stream.record(this.#begin);
+    this.#resolve(new Response(stream.body, { headers: this.#named(SSE_HEADERS) }));
   }
 
   send(text: string): void {

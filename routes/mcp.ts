@@ -168,9 +168,11 @@ async function get(incoming: McpRequest, options: Options): Promise<Response> {
   if ("code" in found) return rpcErrorResponse(found, null);
   const stream = new SseStream(options.streams);
   const { promise, resolve } = Promise.withResolvers<Response>();
+  const lastEventId = request.headers.get("last-event-id") ?? undefined;
   found.post({
     tag: "stream",
     stream,
+    ...(lastEventId !== undefined && { lastEventId }),
     reply: {
       accept: () => resolve(new Response(stream.body, { headers: SSE_HEADERS })),
       fail: (failure) => {

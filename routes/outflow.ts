@@ -125,6 +125,15 @@ export class Outflow {
     this.#onGone();
   }
 
+  /** Gives up a reader that does not keep up: what waits is dropped and the response ends where it is. Idempotent. */
+  cut(): void {
+    if (this.#state === "closed") return;
+    // Not an error of the body: the runtime would print its stack. An event that is half out is void by the
+    // format, and of a body with a length the HTTP server notices that it is short.
+    this.#controller.close();
+    this.discard();
+  }
+
   #onPull(): Promise<void> | undefined {
     this.#readAt = this.#policy.clock.now();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -186,10 +195,7 @@ export class Outflow {
     if (stalledMs < this.#policy.stallMs) return this.#weigh();
     const bytes = this.waitingBytes;
     this.#policy.cuts++;
-    // Not an error of the body: the runtime would print its stack. An event that is half out is void by the
-    // format, and of a body with a length the HTTP server notices that it is short.
-    this.#controller.close();
-    this.discard();
+    this.cut();
     this.#watch?.cut({ bytes, stalledMs });
   };
 }

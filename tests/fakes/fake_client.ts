@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ClientStream, Reply, StreamWatch } from "../../actors/client.ts";
+import type { ClientStream, LoggedEvent, Reply, StreamLog, StreamWatch } from "../../actors/client.ts";
 import type { ErrorCode, Failure } from "../../errors.ts";
 
 /** A stream that remembers what was sent on it. */
@@ -17,12 +17,41 @@ export class FakeStream implements ClientStream {
     this.watcher = watch;
   }
 
+  /** What the session numbers and keeps; undefined where it does not. */
+  log: StreamLog | undefined;
+  /** Ids of what was sent, where it has any. */
+  readonly ids: string[] = [];
+
+  record(begin: () => StreamLog): void {
+    this.log = begin();
+  }
+
+  get resumable(): boolean {
+    return this.log !== undefined;
+  }
+
+  replay(log: StreamLog, missed: readonly LoggedEvent[]): void {
+    this.log = log;
+    for (const { id, text } of missed) this.#take(text, id);
+  }
+
+  drop(): void {
+    this.open = false;
+  }
+
   send(text: string): void {
-    if (this.open) this.sent.push(text);
+    this.#take(text, this.log?.add(text));
+  }
+
+  #take(text: string, id: string | undefined): void {
+    if (!this.open) return;
+    this.sent.push(text);
+    if (id !== undefined) this.ids.push(id);
   }
 
   close(): void {
     this.open = false;
+    this.log?.finish();
   }
 
   /** The client hangs up. */
@@ -56,6 +85,11 @@ export class FakeReply extends FakeStream implements Reply {
   whenGone(gone: () => void): void {
     this.#gone = gone;
   }
+
+  // Whoever wants to see a reply resumed takes the real one, over the application.
+  override record(): void {}
+
+  resume(): void {}
 
   override hangUp(): void {
     super.hangUp();

@@ -1,0 +1,294 @@
+/**
+ * Streams that broke off go on where they did: on the same stream, with nothing lost, doubled or somebody else's.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { AppHarness, type OpenedSession } from "../fakes/app_harness.ts";
+import { settle } from "../fakes/fake_clock.ts";
+
+const VERSION = "2025-11-25";
+const EVENTS = { accept: "text/event-stream" };
+
+/** One connection that carries events, read as they come. */
+class Connection {
+  readonly events: { id?: string; retry?: string; data: string }[] = [];
+  ended = false;
+  readonly #reader: ReadableStreamDefaultReader<string>;
+  #rest = "";
+
+  constructor(readonly response: Response) {
+    assertEquals(response.headers.get("content-type"), "text/event-stream");
+    this.#reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    void this.#read();
+  }
+
+  /** The messages that came. */
+  get messages(): Record<string, unknown>[] {
+    return this.events.filter(({ data }) => data !== "").map(({ data }) => JSON.parse(data));
+  }
+
+  /** What came, in words. */
+  get words(): unknown[] {
+    return this.messages.map(({ params, result }) =>
+      (params as { n?: number })?.n ?? (result as { n: number }).n
+    );
+  }
+
+  get lastId(): string {
+    return this.events.findLast(({ id }) => id !== undefined)!.id!;
+  }
+
+  /** The id of an event. */
+  idOf(n: number): string {
+    return this.events.find(({ data }) => data.includes(`"n":${n}`))!.id!;
+  }
+
+  async hangUp(): Promise<void> {
+    await this.#reader.cancel().catch(() => {});
+    await settle();
+  }
+
+  async #read(): Promise<void> {
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) break;
+      const blocks = (this.#rest + value).split("\n\n");
+      this.#rest = blocks.pop()!;
+      for (const block of blocks) {
+        const fields = block.split("\n").map((line) => line.split(/: ?(.*)/s) as [string, string]);
+        const event = Object.fromEntries(fields.filter(([name]) => name !== "" && name !== "event"));
+        if ("data" in event) this.events.push(event as { data: string });
+      }
+    }
+    this.ended = true;
+  }
+}
+
+interface Scene {
+  readonly app: AppHarness;
+  readonly session: OpenedSession;
+  readonly call: (id: number) => Promise<Connection>;
+  readonly get: (lastEventId?: string) => Promise<Response>;
+  readonly progress: (id: number, n: number) => Promise<void>;
+  readonly tell: (n: number) => Promise<void>;
+  readonly answer: (id: number, n: number) => Promise<void>;
+}
+
+async function scene(version = VERSION): Promise<Scene> {
+  const app = new AppHarness({ autoInitialize: false, limits: { sseAfterMs: 0 } });
+  const session = await app.open(version);
+  const { backend, headers } = session;
+  const says = async (message: Record<string, unknown>) => {
+    backend.says(message);
+    await settle();
+  };
+  return {
+    app,
+    session,
+    call: async (id) => {
+      const pending = app.post({
+        jsonrpc: "2.0",
+        id,
+        method: "tools/call",
+        params: { name: "x", _meta: { progressToken: id } },
+      }, headers);
+      await settle();
+      await app.harness.clock.advance(0);
+      const connection = new Connection(await pending);
+      await settle();
+      return connection;
+    },
+    get: (lastEventId) =>
+      app.send("GET", {
+        headers: {
+          ...EVENTS,
+          ...headers,
+          ...(lastEventId !== undefined && { "last-event-id": lastEventId }),
+        },
+      }),
+    progress: (id, n) =>
+      says({ method: "notifications/progress", params: { progressToken: id, progress: n, n } }),
+    tell: (n) => says({ method: "notifications/tools/list_changed", params: { n } }),
+    answer: (id, n) => says({ id, result: { n } }),
+  };
+}
+
+async function connect(pending: Promise<Response>): Promise<Connection> {
+  const connection = new Connection(await pending);
+  await settle();
+  return connection;
+}
+
+Deno.test("Streams of a 2025-11-25 session begin with a priming event, and every event has an id", async () => {
+  const { app, call, get, progress, tell } = await scene();
+  const reply = await call(1);
+  const standalone = await connect(get());
+  await progress(1, 1);
+  assertEquals(reply.events[0], { id: "1-0", retry: "1000", data: "" });
+  assertEquals(standalone.events[0], { id: "2-0", retry: "1000", data: "" });
+  assertEquals(reply.lastId, "1-1");
+  await reply.hangUp();
+  await tell(2);
+  assertEquals(standalone.lastId, "2-1");
+  await app.stop();
+});
+
+for (const version of ["2024-11-05", "2025-03-26", "2025-06-18"]) {
+  Deno.test(`Streams of a ${version} session have neither ids nor priming events, and Last-Event-ID means nothing`, async () => {
+    const { app, call, get, progress } = await scene(version);
+    const reply = await call(1);
+    await progress(1, 1);
+    assertEquals(reply.events.map(({ id, data }) => [id, data !== ""]), [[undefined, true]]);
+    const standalone = await connect(get("1-0"));
+    assertEquals([standalone.response.status, standalone.events], [200, []]);
+    await app.stop();
+  });
+}
+
+Deno.test("A call whose connection was lost goes on on another: what was missed, what comes, the answer, the end", async () => {
+  const { app, call, get, progress, answer, session } = await scene();
+  const reply = await call(1);
+  for (const n of [1, 2, 3]) await progress(1, n);
+  assertEquals(reply.words, [1, 2, 3]);
+  const seen = reply.idOf(1);
+  await reply.hangUp();
+  await progress(1, 4);
+  const resumed = await connect(get(seen));
+  assertEquals(resumed.words, [2, 3, 4]);
+  await progress(1, 5);
+  await answer(1, 6);
+  assertEquals([resumed.words, resumed.ended], [[2, 3, 4, 5, 6], true]);
+  assertEquals(resumed.events.map(({ id }) => id), ["1-2", "1-3", "1-4", "1-5", "1-6"]);
+  assertEquals(session.session.inFlight, 0);
+  await app.stop();
+});
+
+Deno.test("An answer whose client was away waits for it, more than once", async () => {
+  const { app, call, get, progress, answer } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  await reply.hangUp();
+  await answer(1, 2);
+  for (let times = 0; times < 2; times++) {
+    const resumed = await connect(get(reply.lastId));
+    assertEquals([resumed.words, resumed.ended], [[2], true]);
+  }
+  await app.stop();
+});
+
+Deno.test("A stream is resumed from its priming event, though nothing had come on it", async () => {
+  const { app, call, get, answer } = await scene();
+  const reply = await call(1);
+  await reply.hangUp();
+  await answer(1, 1);
+  assertEquals((await connect(get("1-0"))).words, [1]);
+  await app.stop();
+});
+
+Deno.test("The standalone stream goes on with what was lost on the way and what was kept meanwhile", async () => {
+  const { app, get, tell } = await scene();
+  const standalone = await connect(get());
+  for (const n of [1, 2]) await tell(n);
+  const seen = standalone.idOf(1);
+  await standalone.hangUp();
+  await tell(3);
+  const resumed = await connect(get(seen));
+  assertEquals(resumed.words, [2, 3]);
+  await tell(4);
+  assertEquals([resumed.words, resumed.ended], [[2, 3, 4], false]);
+  await app.stop();
+});
+
+Deno.test("A connection that is half open is ended where its stream goes on elsewhere", async () => {
+  const { app, call, get, progress, tell } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  const standalone = await connect(get());
+  const onward = await connect(get(reply.lastId));
+  await settle();
+  assertEquals([reply.ended, standalone.ended, onward.ended], [true, false, false]);
+  await progress(1, 2);
+  await tell(3);
+  assertEquals([reply.words, onward.words, standalone.words], [[1], [2, 3], []]);
+  const again = await connect(get(standalone.lastId));
+  await settle();
+  assertEquals([standalone.ended, again.ended, onward.ended], [true, false, false]);
+  await app.stop();
+});
+
+Deno.test("Resuming one stream touches no other", async () => {
+  const { app, call, get, progress, answer } = await scene();
+  const [one, two] = [await call(1), await call(2)];
+  const standalone = await connect(get());
+  await progress(1, 1);
+  await progress(2, 2);
+  await one.hangUp();
+  const resumed = await connect(get(one.lastId));
+  await answer(2, 3);
+  await answer(1, 4);
+  assertEquals([resumed.words, two.words, standalone.words], [[4], [2, 3], []]);
+  assertEquals([two.ended, resumed.ended, standalone.ended], [true, true, false]);
+  await app.stop();
+});
+
+// [id, status, message].
+const REFUSED: [string, number, string][] = [
+  ["nonsense", 400, "Header last-event-id names no event of this session"],
+  ["7-0", 400, "Header last-event-id names no event of this session"],
+  ["1-99", 400, "Header last-event-id names no event of this session"],
+];
+for (const [id, status, message] of REFUSED) {
+  Deno.test(`Last-Event-ID ${id} is answered with ${status}, and no stream is touched`, async () => {
+    const { app, call, get, progress } = await scene();
+    const reply = await call(1);
+    const standalone = await connect(get());
+    const response = await get(id);
+    assertEquals([response.status, (await response.json()).error], [status, { code: -32000, message }]);
+    await progress(1, 1);
+    assertEquals([reply.words, standalone.ended], [[1], false]);
+    await app.stop();
+  });
+}
+
+Deno.test("A stream of which too much was lost says so instead of leaving a hole", async () => {
+  const { app, call, get, progress } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  const seen = reply.lastId;
+  await reply.hangUp();
+  for (let n = 2; n <= 1_002; n++) await progress(1, n);
+  const response = await get(seen);
+  assertEquals(response.status, 410);
+  assertEquals(
+    (await response.json()).error.message,
+    "Some of the events that followed are not kept any more",
+  );
+  assertEquals((await connect(get("1-2"))).words.length, 1_000);
+  await app.stop();
+});
+
+Deno.test("The id of an event of another session finds nothing of it, whatever it looks like", async () => {
+  const { app, call, progress } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  const other = await app.open(VERSION);
+  for (const id of [reply.lastId, "1-0"]) {
+    const response = await app.send("GET", { headers: { ...EVENTS, ...other.headers, "last-event-id": id } });
+    assertEquals(response.status, 400);
+    assert(!(await response.text()).includes('"n"'));
+  }
+  await app.stop();
+});
+
+Deno.test("What is kept of a session goes with it", async () => {
+  const { app, call, progress, session, get } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  await reply.hangUp();
+  await app.send("DELETE", { headers: session.headers });
+  await settle();
+  assertEquals((await get(reply.lastId)).status, 404);
+  assertEquals(session.session.held, 0);
+  await app.stop();
+});
