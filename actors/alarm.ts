@@ -4,16 +4,17 @@
  *
  * @module
  */
-import type { Cancel, Clock } from "../clock.ts";
+import type { Clock, Timer } from "../clock.ts";
 
-/** See the module's documentation. */
-export class Alarm<Owner> {
+/** See the module's documentation. It is its own timer, so arming it allocates nothing. */
+export class Alarm<Owner> implements Timer {
+  /** For the clock. */
+  slot = -1;
   readonly #clock: Clock;
   readonly #owner: Owner;
   readonly #ring: (owner: Owner) => void;
   /** For when it is armed; Infinity where it is not. */
   #at = Infinity;
-  #cancel: Cancel | undefined;
 
   /** @param ring Called when an armed instant has come; the alarm is not armed any more then. */
   constructor(clock: Clock, owner: Owner, ring: (owner: Owner) => void) {
@@ -25,19 +26,19 @@ export class Alarm<Owner> {
   /** Rings at `at` (ms of the clock) at the latest; Infinity asks for nothing. */
   at(at: number): void {
     if (this.#at <= at) return;
-    this.#cancel?.();
     this.#at = at;
-    this.#cancel = this.#clock.after(at - this.#clock.now(), () => {
-      this.#at = Infinity;
-      this.#cancel = undefined;
-      this.#ring(this.#owner);
-    });
+    this.#clock.set(at - this.#clock.now(), this);
+  }
+
+  /** For the clock: the instant has come. */
+  fire(): void {
+    this.#at = Infinity;
+    this.#ring(this.#owner);
   }
 
   /** Rings no more. Idempotent. */
   off(): void {
-    this.#cancel?.();
-    this.#cancel = undefined;
+    this.#clock.clear(this);
     this.#at = Infinity;
   }
 }

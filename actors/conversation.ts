@@ -28,8 +28,8 @@ import {
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
 import { Backlog, type KeptMessage } from "./backlog.ts";
-import type { ClientStream, Reply, StreamLoss, StreamWatch } from "./client.ts";
-import { EventLog } from "./event_log.ts";
+import type { ClientStream, Reply, StreamLog, StreamLoss, StreamWatch } from "./client.ts";
+import { EventLog, type Resumable } from "./event_log.ts";
 import { type Exchange, Exchanges } from "./exchanges.ts";
 import { type Question, Questions } from "./questions.ts";
 
@@ -97,10 +97,12 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #backlog: Backlog | undefined;
   /** The client's GET stream; may be closed by now. */
   #standalone: ClientStream | undefined;
-  /** What went out on its streams; undefined where they cannot be resumed. */
+  /** Whether clients may come back for the rest of a stream. */
+  #resumable = false;
+  /** What went out on its streams; undefined until there was one that can be resumed. */
   #log: EventLog | undefined;
   /** The last message of the client, or the end of the last request in flight. */
-  #lastUsed: number;
+  #lastUsed = -Infinity;
 
   constructor({ owner, port, handle, limits, now }: ConversationOptions<Owner>) {
     this.#owner = owner;
@@ -206,8 +208,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
       return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
     }
     reply.watch(this);
-    const log = this.#log;
-    if (log !== undefined) reply.record(() => log.begin(reply));
+    if (this.#resumable) reply.record(() => this.#beginLog(reply));
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
@@ -242,8 +243,9 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     // Its client may have hung up while it waited its turn.
     if (!stream.open) return;
     stream.watch(this);
-    const log = this.#log;
-    if (log !== undefined) stream.record(() => log.begin({ resume: (stream) => this.#continueOn(stream) }));
+    if (this.#resumable) {
+      stream.record(() => this.#beginLog({ resume: (stream) => this.#continueOn(stream) }));
+    }
     this.#standalone?.close();
     this.#standalone = stream;
     this.#deliverKept(stream, now);
@@ -251,12 +253,16 @@ export class Conversation<Owner = unknown> implements StreamWatch {
 
   /** From now on streams are numbered, and a client that lost one may come back for the rest. */
   makeResumable(): void {
-    this.#log = new EventLog();
+    this.#resumable = true;
   }
 
   /** Whether clients may come back for the rest of a stream. */
   get resumable(): boolean {
-    return this.#log !== undefined;
+    return this.#resumable;
+  }
+
+  #beginLog(owner: Resumable): StreamLog {
+    return (this.#log ??= new EventLog()).begin(owner);
   }
 
   /**

@@ -80,8 +80,8 @@ export class Lifetime {
   #aliveAt = -Infinity;
   /** An administrator keeps the session until then. */
   #extendedUntil = -Infinity;
-  /** The ping that is out, and for which deadline it was sent. */
-  #ping: { readonly deadline: number; readonly until: number } | undefined;
+  /** The ping that is out, since when nobody had used the session then, and until when it waits. */
+  #ping: { readonly idleSince: number; readonly until: number } | undefined;
   #pings = 0;
 
   constructor({ limits, scale, openedAt, implicit, random }: LifetimeOptions) {
@@ -150,11 +150,10 @@ export class Lifetime {
    * @returns The id of the `ping` to send, or undefined where asking is of no use.
    */
   ask(lastUsed: number, now: number): string | undefined {
-    const deadline = this.#unasked(lastUsed);
-    if (this.#limits.onOpenStream !== "ping" || now >= this.endOfLife || this.#isAsked(deadline)) {
+    if (this.#limits.onOpenStream !== "ping" || now >= this.endOfLife || this.#isAsked(lastUsed)) {
       return undefined;
     }
-    this.#ping = { deadline, until: now + PING_TIMEOUT_MS };
+    this.#ping = { idleSince: this.#idleSince(lastUsed), until: now + PING_TIMEOUT_MS };
     return `${PING_ID}${++this.#pings}`;
   }
 
@@ -174,17 +173,26 @@ export class Lifetime {
   }
 
   #idleDeadline(lastUsed: number): number {
-    const deadline = this.#unasked(lastUsed);
-    return this.#isAsked(deadline) ? this.#ping!.until : deadline;
+    return this.#isAsked(lastUsed) ? this.#ping!.until : this.#unasked(lastUsed);
   }
 
   /** The idle deadline, pings aside. */
   #unasked(lastUsed: number): number {
-    return Math.max(Math.max(lastUsed, this.#aliveAt) + this.#effectiveMs, this.#extendedUntil);
+    return Math.max(this.#idleSince(lastUsed) + this.#effectiveMs, this.#extendedUntil);
   }
 
-  /** Whether a ping is out for this deadline. A message moves the deadline, and then the ping tells nothing more. */
-  #isAsked(deadline: number): boolean {
-    return this.#ping !== undefined && deadline <= this.#ping.deadline;
+  /** When the client was last known to be there. */
+  #idleSince(lastUsed: number): number {
+    return Math.max(lastUsed, this.#aliveAt);
+  }
+
+  /**
+   * Whether a ping is out for the deadline. After a message it tells nothing more. A deadline that moves without one
+   * (pressure fell, somebody extended it) is never earlier for it; beyond the end of the ping there will be another.
+   */
+  #isAsked(lastUsed: number): boolean {
+    const ping = this.#ping;
+    return ping !== undefined && ping.idleSince === this.#idleSince(lastUsed) &&
+      this.#unasked(lastUsed) <= ping.until;
   }
 }

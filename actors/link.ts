@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Backend, BackendEvents, ClosePace } from "../backends/backend.ts";
+import type { Backend, BackendEvents, BackendExit, ClosePace } from "../backends/backend.ts";
 import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
 import { Garbage } from "./garbage.ts";
 import { Handshake } from "./handshake.ts";
@@ -17,7 +17,10 @@ import type { SessionContext } from "./session_options.ts";
 const MAX_QUEUE_BYTES = 8 * 1024 * 1024;
 
 /** How to make a {@link Link}. */
-export interface LinkOptions {
+export interface LinkOptions<Owner> {
+  /** The session, and how to hand it what the server said, in order. */
+  readonly owner: Owner;
+  readonly signal: (owner: Owner, signal: Signal) => void;
   readonly context: SessionContext;
   /** Names the session. */
   readonly handle: string;
@@ -25,8 +28,6 @@ export interface LinkOptions {
   readonly opener: ClientMessage;
   /** The version that the gateway's own `initialize` names; undefined where the client sends its own. */
   readonly implicitVersion: string | undefined;
-  /** Hands the session what the server said, in order. */
-  readonly signal: (signal: Signal) => void;
 }
 
 /** What an answer of the server is, for the handshake. */
@@ -37,21 +38,25 @@ export type Greeting =
   | { readonly kind: "refused"; readonly detail: string };
 
 /** See the module's documentation. Instants are ms of the session's clock. */
-export class Link {
+export class Link<Owner> implements BackendEvents {
   readonly #context: SessionContext;
+  readonly #owner: Owner;
+  readonly #signal: (owner: Owner, signal: Signal) => void;
   readonly #handle: string;
   readonly #backend: Backend;
   /** Set until the server has answered `initialize`. */
   #handshake: Handshake | undefined;
-  #garbage: Garbage | undefined;
+  #printed: Garbage | undefined;
   /** How many streams to the client are full. While there is one, the backend is paused. */
   #fullStreams = 0;
 
   /** Opens the backend. */
-  constructor({ context, handle, opener, implicitVersion, signal }: LinkOptions) {
+  constructor({ owner, signal, context, handle, opener, implicitVersion }: LinkOptions<Owner>) {
     const { clock, limits, serverId, openBackend } = context;
     const now = clock.now();
     this.#context = context;
+    this.#owner = owner;
+    this.#signal = signal;
     this.#handle = handle;
     this.#handshake = new Handshake({
       opener,
@@ -59,13 +64,23 @@ export class Link {
       dueAt: now + limits.startTimeoutMs,
       slowAt: now + limits.sseAfterMs,
     });
-    const events: BackendEvents = {
-      message: (message) => signal({ tag: "message", message }),
-      garbage: (excerpt) => signal({ tag: "garbage", excerpt }),
-      exit: (exit) => signal({ tag: "exit", exit }),
-    };
-    this.#backend = openBackend({ serverId, session: handle }, events);
+    this.#backend = openBackend({ serverId, session: handle }, this);
     if (this.implicit) this.#backend.send(this.#handshake.ownRequest);
+  }
+
+  /** For the backend: the server sent a message. */
+  message(message: Message): void {
+    this.#signal(this.#owner, { tag: "message", message });
+  }
+
+  /** For the backend: the server printed what is no message. */
+  garbage(excerpt: string): void {
+    this.#signal(this.#owner, { tag: "garbage", excerpt });
+  }
+
+  /** For the backend: it is gone. */
+  exit(exit: BackendExit): void {
+    this.#signal(this.#owner, { tag: "exit", exit });
   }
 
   /** Whether the server has yet to answer `initialize`. */
@@ -139,8 +154,8 @@ export class Link {
    * @returns What is wrong with it, where that is too much for a start.
    */
   onGarbage(excerpt: string): string | undefined {
-    this.#garbage ??= new Garbage();
-    this.#garbage.note(excerpt, { handle: this.#handle, serverId: this.#context.serverId });
+    this.#printed ??= new Garbage();
+    this.#printed.note(excerpt, { handle: this.#handle, serverId: this.#context.serverId });
     return this.#handshake?.onGarbage();
   }
 

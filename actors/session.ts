@@ -74,7 +74,7 @@ export class Session {
   /** The one timer, for the earliest thing that may be due. */
   readonly #alarm: Alarm<Session>;
   #state: SessionState = "starting";
-  #link: Link | undefined;
+  #link: Link<Session> | undefined;
   readonly #implicitVersion: string | undefined;
   #draining = false;
   #protocolVersion: string | undefined;
@@ -112,6 +112,8 @@ export class Session {
     onSignal: (session, signal) => session.#onSignal(signal),
     onFault: (session, error, mail) => session.#onFault(error, mail),
   };
+
+  static readonly #SIGNAL = (session: Session, signal: Signal) => session.#inbox.signal(signal);
 
   static readonly #RING = (session: Session) => session.#inbox.signal({ tag: "wake" });
 
@@ -208,7 +210,11 @@ export class Session {
 
   /** The sweeper's question. Judged now, so that the answer is right even where the timer is late. */
   get expired(): boolean {
-    this.#expireIfDue();
+    return this.#isExpired(this.#now);
+  }
+
+  #isExpired(now: number): boolean {
+    this.#expireIfDue(now);
     return this.#state === "expired";
   }
 
@@ -245,12 +251,13 @@ export class Session {
   start(opener: ClientMessage): void {
     opener.reply.name(this.id);
     this.#account.opened();
-    this.#link = new Link({
+    this.#link = new Link<Session>({
+      owner: this,
+      signal: Session.#SIGNAL,
       context: this.#context,
       handle: this.handle,
       opener,
       implicitVersion: this.#implicitVersion,
-      signal: (signal) => this.#inbox.signal(signal),
     });
     this.#alarm.at(this.#link.nextAt);
     // Until the gateway has done the handshake in its place, what the client says waits.
@@ -305,8 +312,8 @@ export class Session {
   }
 
   #onMail(mail: Mail): void {
-    if (this.expired) return mail.reply.fail(this.notFound);
     const now = this.#now;
+    if (this.#isExpired(now)) return mail.reply.fail(this.notFound);
     if (mail.tag === "stream") {
       if (this.#isPastItsLife(now)) return mail.reply.fail(this.notFound);
       this.#onStream(mail, now);
@@ -314,9 +321,10 @@ export class Session {
       return this.#account.inFlight(this.#conversation.inFlight);
     }
     const { message, reply } = mail;
+    const { deadline } = this;
     if (message.kind === "response" && this.#lifetime.answered(message.id, now)) {
       this.#conversation.alive();
-      this.#account.note("deadline_moved", "the client answered a ping");
+      if (this.deadline > deadline) this.#account.note("deadline_moved", "the client answered a ping");
       reply.accept();
       return this.#rearmAfter(now);
     }
@@ -384,14 +392,14 @@ export class Session {
       case "end":
         if (signal.onlyIdle && this.inFlight > 0) return;
         // Its timer may be late: from its deadline on it has expired, whoever ends it.
-        this.#expireIfDue();
+        this.#expireIfDue(this.#now);
         return this.#finish(signal.reason, signal.detail);
     }
   }
 
   #onBackendMessage(message: Message): void {
-    if (this.expired) return;
     const now = this.#now;
+    if (this.#isExpired(now)) return;
     this.#account.timeline.heardServer();
     switch (message.kind) {
       case "response":
@@ -474,7 +482,7 @@ export class Session {
   /** Does what is due and arms the timer for what comes next. */
   #rearm(now: number): void {
     let next = this.#conversation.onTime(now);
-    this.#expireIfDue();
+    this.#expireIfDue(now);
     if (this.#state === "expired" || this.#state === "ended") return;
     if (this.#link?.starting) next = Math.min(next, this.#link.nextAt);
     else if (this.#conversation.inFlight === 0) next = Math.min(next, this.deadline);
@@ -487,10 +495,8 @@ export class Session {
   }
 
   /** The one place where a session expires. */
-  #expireIfDue(): void {
-    if (this.#state !== "active" || this.#conversation.requestsInFlight > 0) return;
-    const now = this.#now;
-    if (now < this.deadline) return;
+  #expireIfDue(now: number): void {
+    if (this.#state !== "active" || this.#conversation.requestsInFlight > 0 || now < this.deadline) return;
     // Its timer may be late: a server's request whose time is up keeps nothing.
     if (this.#conversation.asking) this.#conversation.onTime(now);
     if (this.#conversation.inFlight > 0 || this.#asks(now)) return;

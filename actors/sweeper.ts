@@ -109,7 +109,7 @@ export class Sweeper {
     this.#clock = clock;
     this.#scale = scale ?? new TtlScale({ minTtlMs: shortestTtlMs });
     this.#intervalMs = this.#toldMs = longestInterval(shortestTtlMs);
-    this.#closing = new ClosingQueue(closeConcurrency);
+    this.#closing = new ClosingQueue(clock, closeConcurrency);
     this.#inbox = new Inbox<Sweeper, never, Signal>(this, {
       maxMail: 1,
       onMail: () => {},
@@ -225,28 +225,28 @@ export class Sweeper {
     this.#nextSweepAt = startedAt + this.#intervalMs;
     const { load } = loadOf(this.#reading);
     const { asked, expired } = await this.#ask();
-    if (expired.length > 0) {
-      log.info("Cleaning up {count} expired streamable session(s)", { count: expired.length });
-      for (const session of expired) void this.#close(session);
+    if (expired > 0) {
+      log.info("Cleaning up {count} expired streamable session(s)", { count: expired });
+      this.#closing.run();
     }
     const evicted = this.#evicting ? await this.#evict() : 0;
     const at = this.#clock.wallTime();
     const tookMs = this.#clock.now() - startedAt;
-    this.#lastSweep = { at, asked, expired: expired.length, evicted, tookMs };
-    const cause = this.#choose({ asked, expired: expired.length, load, loadBefore: this.#loadAtLastSweep });
+    this.#lastSweep = { at, asked, expired, evicted, tookMs };
+    const cause = this.#choose({ asked, expired, load, loadBefore: this.#loadAtLastSweep });
     this.#loadAtLastSweep = load;
     this.#nextSweepAt = this.#clock.now() + this.#intervalMs;
     this.#options.events?.publish({ type: "sweep", ...this.#lastSweep, intervalMs: this.#intervalMs, cause });
   }
 
-  /** Asks every session, in slices. Those that are on their way out already are not found twice. */
-  async #ask(): Promise<{ asked: number; expired: Session[] }> {
-    const expired: Session[] = [];
+  /** Asks every session, in slices, and queues those that expired. None is found twice. */
+  async #ask(): Promise<{ asked: number; expired: number }> {
+    let expired = 0;
     let asked = 0;
     let sliceAt = this.#clock.now();
     for (const session of this.#options.sessions()) {
       asked++;
-      if (session.expired && !this.#closing.has(session)) expired.push(session);
+      if (session.expired && this.#closing.add(session)) expired++;
       if (asked % ASKED_AT_ONCE !== 0) continue;
       const workedMs = this.#clock.now() - sliceAt;
       if (workedMs < SLICE_MS) continue;
@@ -254,15 +254,6 @@ export class Sweeper {
       sliceAt = this.#clock.now();
     }
     return { asked, expired };
-  }
-
-  #close(session: Session): Promise<void> {
-    const { idleMs, instant } = session.verdict!;
-    log.debug("Closing streamable session {handle} (idle for {idleS}s)", {
-      handle: session.handle,
-      idleS: Math.floor((idleMs + this.#clock.now() - instant) / 1000),
-    });
-    return this.#closing.add(session);
   }
 
   /** Ends idle sessions that may go, those due earliest first, until memory is no longer short. */
@@ -280,7 +271,10 @@ export class Sweeper {
         memory: this.#reading.memory.toFixed(2),
       });
       evicted += gone.length;
-      await Promise.all(gone.map((session) => this.#close(session)));
+      for (const session of gone) this.#closing.add(session);
+      this.#closing.run();
+      // Resolves with what the queue does: an end that was asked for before is no other end.
+      await Promise.all(gone.map((session) => session.end("evicted")));
       if (pressure === undefined || this.#stopped) return evicted;
       this.#apply(await pressure.read());
     }
@@ -305,15 +299,23 @@ export class Sweeper {
   }
 }
 
-/** Ends sessions, a bounded number at a time, in order. */
-class ClosingQueue {
-  readonly #atOnce: number;
-  /** Those that wait or are being closed, and who wants to know when they are. */
-  readonly #all = new Map<Session, PromiseWithResolvers<void>>();
-  readonly #waiting = new Set<Session>();
-  #running = 0;
+/** Sessions whose end is begun in one turn. Most ends wait for a process; where none does, others get their turn. */
+const BEGUN_AT_ONCE = 64;
 
-  constructor(atOnce: number) {
+/** Ends expired sessions, a bounded number at a time, in order. */
+class ClosingQueue {
+  readonly #clock: Clock;
+  readonly #atOnce: number;
+  /** Those that wait or are being closed. */
+  readonly #all = new Set<Session>();
+  #waiting: Session[] = [];
+  /** The first of them that still waits. */
+  #next = 0;
+  #closing = 0;
+  #begun = 0;
+
+  constructor(clock: Clock, atOnce: number) {
+    this.#clock = clock;
     this.#atOnce = atOnce;
   }
 
@@ -321,30 +323,42 @@ class ClosingQueue {
     return this.#all.size;
   }
 
-  has(session: Session): boolean {
-    return this.#all.has(session);
+  /** Queues one, for {@link run}. False where it is queued already. */
+  add(session: Session): boolean {
+    if (this.#all.has(session)) return false;
+    this.#all.add(session);
+    this.#waiting.push(session);
+    return true;
   }
 
-  /** @returns Resolves when all that the session held was given back. */
-  add(session: Session): Promise<void> {
-    const closed = Promise.withResolvers<void>();
-    this.#all.set(session, closed);
-    this.#waiting.add(session);
-    this.#next();
-    return closed.promise;
-  }
-
-  #next(): void {
-    for (const session of this.#waiting) {
-      if (this.#running >= this.#atOnce) return;
-      this.#waiting.delete(session);
-      this.#running++;
-      void session.end(session.verdict!.reason).then(() => {
-        this.#running--;
-        this.#all.get(session)?.resolve();
-        this.#all.delete(session);
-        this.#next();
-      });
+  /** Closes those that wait, as many at a time as may be. */
+  run(): void {
+    while (this.#closing < this.#atOnce && this.#next < this.#waiting.length) {
+      if (this.#begun === BEGUN_AT_ONCE) return;
+      if (this.#begun++ === 0) setImmediate(() => this.#onNextTurn());
+      this.#close(this.#waiting[this.#next++]!);
     }
+    if (this.#next < this.#waiting.length) return;
+    this.#waiting = [];
+    this.#next = 0;
+  }
+
+  #onNextTurn(): void {
+    this.#begun = 0;
+    this.run();
+  }
+
+  #close(session: Session): void {
+    const { reason, idleMs, instant } = session.verdict!;
+    log.debug("Closing streamable session {handle} (idle for {idleS}s)", {
+      handle: session.handle,
+      idleS: Math.floor((idleMs + this.#clock.now() - instant) / 1000),
+    });
+    this.#closing++;
+    void session.end(reason).then(() => {
+      this.#closing--;
+      this.#all.delete(session);
+      this.run();
+    });
   }
 }

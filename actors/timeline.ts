@@ -104,8 +104,8 @@ export class Timeline {
 
   /** Notes what happens rarely, at its wall time. */
   note(entry: TimelineEntry): void {
-    this.#noted ??= [];
-    this.#noted.push(entry);
+    if (this.#noted === undefined) this.#noted = [entry];
+    else this.#noted.push(entry);
     if (this.#noted.length <= MAX_ENTRIES) return;
     this.#noted.splice(FIRST_ENTRIES, 1);
     this.#skipped++;
