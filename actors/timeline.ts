@@ -54,10 +54,11 @@ export interface Counters {
 /** See the module's documentation. All instants are wall time in ms since the Unix epoch. */
 export class Timeline {
   readonly openedAt: number;
-  #activeAt = 0;
-  #firstRequestAt = 0;
+  // In ms since it was opened, since whole numbers that are small take no memory of their own; -1 for never.
+  #activeAfter = -1;
+  #firstRequestAfter = -1;
   #firstMethod = "";
-  #peakAt = 0;
+  #peakAfter = 0;
   #peak = 0;
   #requests = 0;
   #notifications = 0;
@@ -72,7 +73,7 @@ export class Timeline {
 
   /** The server answered `initialize`. */
   active(at: number): void {
-    this.#activeAt = at;
+    this.#activeAfter = Math.max(0, at - this.openedAt);
   }
 
   /** The client sent a message. */
@@ -89,8 +90,8 @@ export class Timeline {
 
   /** The client asked for something that is no handshake. */
   used(method: string, clock: Pick<Clock, "wallTime">): void {
-    if (this.#firstRequestAt !== 0) return;
-    this.#firstRequestAt = clock.wallTime();
+    if (this.#firstRequestAfter >= 0) return;
+    this.#firstRequestAfter = Math.max(0, clock.wallTime() - this.openedAt);
     // The start of a long one would keep all of it in memory.
     this.#firstMethod = method.length <= MAX_METHOD_CHARS ? method : `a name of ${method.length} characters`;
   }
@@ -99,7 +100,7 @@ export class Timeline {
   inFlight(count: number, clock: Pick<Clock, "wallTime">): void {
     if (count <= this.#peak) return;
     this.#peak = count;
-    this.#peakAt = clock.wallTime();
+    this.#peakAfter = clock.wallTime() - this.openedAt;
   }
 
   /** Notes what happens rarely, at its wall time. */
@@ -124,11 +125,17 @@ export class Timeline {
   /** What happened, oldest first. */
   get entries(): TimelineEntry[] {
     const made: TimelineEntry[] = [{ at: this.openedAt, event: "opened" }];
-    if (this.#activeAt > 0) made.push({ at: this.#activeAt, event: "active" });
-    if (this.#firstRequestAt > 0) {
-      made.push({ at: this.#firstRequestAt, event: "first_request", detail: this.#firstMethod });
+    if (this.#activeAfter >= 0) made.push({ at: this.openedAt + this.#activeAfter, event: "active" });
+    if (this.#firstRequestAfter >= 0) {
+      made.push({
+        at: this.openedAt + this.#firstRequestAfter,
+        event: "first_request",
+        detail: this.#firstMethod,
+      });
     }
-    if (this.#peak > 1) made.push({ at: this.#peakAt, event: "peak_in_flight", detail: String(this.#peak) });
+    if (this.#peak > 1) {
+      made.push({ at: this.openedAt + this.#peakAfter, event: "peak_in_flight", detail: String(this.#peak) });
+    }
     // Stable, so that what happened in the same millisecond stays in the order in which it was noted.
     return [...made, ...this.#noted ?? []].sort((a, b) => a.at - b.at);
   }
