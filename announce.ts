@@ -67,6 +67,7 @@ export function announce({ config, port, print }: Announcement): void {
   });
   for (const { id, session } of servers) announceLimits(id, effectiveLimits(config, session));
   announceAccess(settings);
+  announceMonitoring(settings);
   const [first] = servers;
   if (first !== undefined) {
     const command = curlCommand(`${origin}/mcp/${first.id}`, settings);
@@ -143,6 +144,22 @@ function announceAccess({ accessToken, accessTokensFile, adminToken, host }: Set
     log.warn("No token is required (ALLOW_UNAUTHENTICATED): whoever can reach {host} may use every server", {
       host,
     });
+  }
+}
+
+/** Who may see and end sessions at `/sessions`. */
+function announceMonitoring({ accessToken, accessTokensFile, adminToken, host }: Settings): void {
+  const needsToken = accessToken !== undefined || accessTokensFile !== undefined;
+  if (adminToken !== undefined) {
+    log.info("GET /sessions needs ADMIN_TOKEN for all sessions; {others} see their own", {
+      others: needsToken ? "holders of other tokens" : "those without a token",
+    });
+  } else if (needsToken) {
+    log.info("GET /sessions shows holders of tokens their own sessions; nobody administers (no ADMIN_TOKEN)");
+  } else {
+    const text = "GET /sessions is open: whoever can reach {host} may see and end every session";
+    if (isLoopback(host)) log.info(text, { host });
+    else log.warn(text, { host });
   }
 }
 

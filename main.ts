@@ -15,8 +15,10 @@ import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
 import { LagMeter } from "./machine/lag.ts";
 import { MemoryProbe } from "./machine/memory.ts";
+import { rssOf } from "./machine/rss.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
+import { EventFeed } from "./routes/event_feed.ts";
 import { maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
 import { accessOf, tokensOf } from "./tokens.ts";
 import { announce } from "./announce.ts";
@@ -76,6 +78,7 @@ async function main(): Promise<void> {
     closeConcurrency: settings.sweepCloseConcurrency,
   });
   const access = accessOf(settings, { clock, tokens });
+  const feed = new EventFeed({ supervisor, clock });
   const app = createApp({
     access,
     supervisor,
@@ -87,6 +90,11 @@ async function main(): Promise<void> {
       stallMs: settings.streamStallMs,
       cuts: 0,
     },
+    sweep: sweeper,
+    scale,
+    // 0 is a process that is gone, or that nobody can look at.
+    rssOf: async (pid) => rssOf(await processes.snapshot(), pid) || undefined,
+    feed,
     bodies: new BodyReader({ clock, timeoutMs: settings.bodyTimeoutMs, maxBytes: maxBodyBytesOf(config) }),
   });
   const stopWatching = watchTokensFile(settings.accessTokensFile, {
@@ -114,6 +122,8 @@ async function main(): Promise<void> {
       lag.stop();
       try {
         await supervisor.shutDown(settings.drainMs);
+        // Whoever watches was told of every end; the server waits for streams that are open.
+        feed.close();
         await Promise.race([
           server.shutdown(),
           new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),

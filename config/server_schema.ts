@@ -5,8 +5,8 @@
  */
 import { z } from "zod";
 import { expand, type Expansion, type Lookup } from "./expand.ts";
-import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_COUNT, MAX_MS } from "./settings_table.ts";
-import { ON_OPEN_STREAM } from "./types.ts";
+import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_COUNT } from "./settings_table.ts";
+import { MAX_MS, ON_OPEN_STREAM } from "./types.ts";
 
 /** What a server's name may be: it stands in URLs, logs and metrics. */
 export const SERVER_ID = /^(?!\.\.?$)[A-Za-z0-9._-]{1,64}$/;

@@ -6,7 +6,7 @@
  */
 import { isIP } from "node:net";
 import { z } from "zod";
-import { LOG_FORMATS, LOG_LEVELS, ON_OPEN_STREAM, type Settings } from "./types.ts";
+import { LOG_FORMATS, LOG_LEVELS, MAX_MS, ON_OPEN_STREAM, type Settings } from "./types.ts";
 
 /** The settings that have a variable and a flag of their own. */
 export type TableSettings = Omit<Settings, "mcpConfigNamed">;
@@ -30,8 +30,6 @@ export interface Setting<Value> {
   readonly secret?: true;
 }
 
-/** The longest time that a setting takes, in ms: over a year is `0`, never, or a slip of the hand. */
-export const MAX_MS = 366 * 24 * 60 * 60 * 1000;
 /** In ms. Node's `fetch` gives up on a response that is silent for longer. */
 const MAX_SSE_AFTER_MS = 300_000;
 /** Of whatever is counted; more is a slip of the hand. */

@@ -7,6 +7,9 @@
 import type { LogFormat, LogLevel } from "../log.ts";
 export { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../log.ts";
 
+/** The longest time that can be set, in ms: over a year is `0`, never, or a slip of the hand. */
+export const MAX_MS = 366 * 24 * 60 * 60 * 1000;
+
 /** What becomes of a session whose deadline comes while its client holds the standalone stream open. */
 export const ON_OPEN_STREAM = ["ping", "expire"] as const;
 export type OnOpenStream = typeof ON_OPEN_STREAM[number];

@@ -30,6 +30,14 @@ export interface Identity {
   readonly isAdmin: boolean;
 }
 
+/** Whether a session, or a server by itself, is any business of somebody's. To others it does not exist. */
+export function maySee(
+  { principal, servers, isAdmin }: Identity,
+  session: { readonly principal: string; readonly serverId: string },
+): boolean {
+  return isAdmin || (session.principal === principal && (servers?.has(session.serverId) ?? true));
+}
+
 /** Why a request is refused. */
 export interface Denial {
   readonly failure: Failure;

@@ -7,20 +7,17 @@ import { Hono } from "hono";
 import { cors } from "hono/cors";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
-import type { Access, Denial, Identity } from "./access.ts";
+import type { Access, Denial } from "./access.ts";
 import { health } from "./health.ts";
 import { rpcErrorResponse } from "./http_reply.ts";
 import { mcpRoute, type McpRouteOptions } from "./mcp.ts";
 import { problem } from "./problem.ts";
+import { withoutIds } from "./redact.ts";
+import { addSessionRoutes, type Env, type SessionRouteOptions } from "./sessions.ts";
 
 /** What the application needs. */
-export interface AppOptions extends McpRouteOptions {
+export interface AppOptions extends McpRouteOptions, SessionRouteOptions {
   readonly access: Access;
-}
-
-/** What routes know of a request besides itself. */
-interface Env {
-  readonly Bindings: Identity;
 }
 
 /** Probes come by any name and without a token. */
@@ -95,7 +92,7 @@ function openRoutes(): Hono<Env> {
   return app;
 }
 
-function routes(options: McpRouteOptions): Hono<Env> {
+function routes(options: McpRouteOptions & SessionRouteOptions): Hono<Env> {
   const app = new Hono<Env>();
   const mcp = mcpRoute(options);
   app.all("/mcp/:serverId", (c) => {
@@ -107,9 +104,11 @@ function routes(options: McpRouteOptions): Hono<Env> {
     }
     return mcp({ request: c.req.raw, serverId, principal });
   });
-  app.notFound((c) => problem({ code: "notFound", detail: c.req.path }));
+  addSessionRoutes(app, options);
+  // Somebody may have put a session's id where its handle belongs.
+  app.notFound((c) => problem({ code: "notFound", detail: withoutIds(c.req.path) }));
   app.onError((error, c) => {
-    const failure = reportFault(log, `${c.req.method} ${c.req.path}`, error);
+    const failure = reportFault(log, `${c.req.method} ${withoutIds(c.req.path)}`, error);
     return isMcp(c.req.path) ? rpcErrorResponse(failure, null) : problem(failure);
   });
   return app;

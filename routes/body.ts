@@ -45,10 +45,18 @@ export class BodyReader {
     this.#options = options;
   }
 
-  /** The body of a request to a server as text, or why it cannot be had. Never rejects. */
+  /**
+   * The body of a request to a server as text, or why it cannot be had. Never rejects.
+   *
+   * @param serverId Whose bound holds.
+   */
   read(request: Request, serverId: string): Promise<string | Failure> {
+    return this.readWithin(request, this.#options.maxBytes(serverId));
+  }
+
+  /** The same for what goes to no server. */
+  readWithin(request: Request, maxBytes: number): Promise<string | Failure> {
     const { clock, timeoutMs } = this.#options;
-    const maxBytes = this.#options.maxBytes(serverId);
     const length = request.headers.get("content-length");
     if (Number(length) > maxBytes) return Promise.resolve(tooLarge(maxBytes));
     return new Promise((resolve) => {
