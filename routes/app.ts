@@ -5,6 +5,7 @@
  */
 import { Hono } from "hono";
 import { cors } from "hono/cors";
+import { RegExpRouter } from "hono/router/reg-exp-router";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import type { Access, Denial } from "./access.ts";
@@ -93,7 +94,8 @@ function openRoutes(): Hono<Env> {
 }
 
 function routes(options: McpRouteOptions & SessionRouteOptions): Hono<Env> {
-  const app = new Hono<Env>();
+  // The usual router tries this one first and falls back in silence; a route that it cannot take shall fail the start.
+  const app = new Hono<Env>({ router: new RegExpRouter() });
   const mcp = mcpRoute(options);
   app.all("/mcp/:serverId", (c) => {
     const serverId = c.req.param("serverId");

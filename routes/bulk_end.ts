@@ -19,7 +19,8 @@ const ENDED_AT_ONCE = 50;
 /** What is to be ended. */
 export interface BulkRequest {
   readonly clock: Clock;
-  readonly sessions: Iterable<Session>;
+  /** Not a live view: whoever is ended may open another session, and that one is not meant. */
+  readonly sessions: readonly Session[];
   readonly filter: Filter;
   readonly identity: Identity;
   /** Whether those in use go too. */

@@ -145,19 +145,22 @@ export class Outflow {
 
   /** Gives a waiting pull what there is. */
   #feed(): void {
-    if (this.#onFed === undefined) return;
+    const fed = this.#onFed;
+    if (fed === undefined) return;
     if (this.#bytes.byteLength === 0 && this.#texts.length > 0) this.#encode();
-    if (this.#bytes.byteLength > 0) {
-      this.#controller.enqueue(this.#bytes.subarray(0, PULL_BYTES));
-      this.#bytes = this.#bytes.byteLength > PULL_BYTES ? this.#bytes.subarray(PULL_BYTES) : NOTHING;
-    } else if (this.#state === "closing") {
+    const bytes = this.#bytes;
+    if (bytes.byteLength === 0 && this.#state !== "closing") return;
+    // All is in order before the reader gets it: the HTTP server may find only then that the client is gone, and
+    // cancels within this very call.
+    this.#onFed = undefined;
+    if (bytes.byteLength > 0) {
+      this.#bytes = bytes.byteLength > PULL_BYTES ? bytes.subarray(PULL_BYTES) : NOTHING;
+      this.#controller.enqueue(bytes.subarray(0, PULL_BYTES));
+    } else {
       this.#state = "closed";
       this.#controller.close();
-    } else {
-      return;
     }
-    this.#onFed();
-    this.#onFed = undefined;
+    fed();
   }
 
   /** Encodes texts for one pull, at least one of them. */

@@ -74,24 +74,30 @@ type Handler = (context: Context<Env>, identity: Identity) => Answer | Promise<A
 /** Adds the routes to an application. */
 export function addSessionRoutes(app: Hono<Env>, options: SessionRouteOptions): void {
   const monitor = new Monitor(options);
-  const at = (path: string, handlers: Readonly<Record<string, Handler>>) => {
-    const allow = Object.keys(handlers).flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]);
-    app.all(path, async (c) => {
-      const handler = handlers[c.req.method === "HEAD" ? "GET" : c.req.method];
-      if (handler !== undefined) {
-        const answer = await handler(c, c.env);
-        return answer instanceof Response ? answer : problem(answer);
-      }
-      const response = problem({ code: "methodNotAllowed", detail: c.req.method });
-      response.headers.set("allow", allow.join(", "));
-      return response;
-    });
-  };
-  at("/sessions", { GET: monitor.list, DELETE: monitor.endMany });
-  at("/sessions/events", { GET: monitor.watch });
-  at("/sessions/:id", { GET: monitor.show, DELETE: monitor.end });
-  at("/sessions/:id/extend", { POST: monitor.extend });
-  at("/servers/:id/ttl-advice", { GET: monitor.advise });
+  const all: Handlers = { GET: monitor.list, DELETE: monitor.endMany };
+  const events: Handlers = { GET: monitor.watch };
+  const one: Handlers = { GET: monitor.show, DELETE: monitor.end };
+  app.all("/sessions", (c) => handle(c, all));
+  // No path of its own: beside one with a parameter the router would fall back to a slower one, for all routes.
+  app.all("/sessions/:id", (c) => handle(c, c.req.param("id") === "events" ? events : one));
+  app.all("/sessions/:id/extend", (c) => handle(c, { POST: monitor.extend }));
+  app.all("/servers/:id/ttl-advice", (c) => handle(c, { GET: monitor.advise }));
+}
+
+type Handlers = Readonly<Record<string, Handler>>;
+
+async function handle(c: Context<Env>, handlers: Handlers): Promise<Response> {
+  const { method } = c.req;
+  const name = method === "HEAD" ? "GET" : method;
+  // A client may call its method what every object has.
+  if (Object.hasOwn(handlers, name)) {
+    const answer = await handlers[name]!(c, c.env);
+    return answer instanceof Response ? answer : problem(answer);
+  }
+  const allow = Object.keys(handlers).flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]);
+  const response = problem({ code: "methodNotAllowed", detail: method });
+  response.headers.set("allow", allow.join(", "));
+  return response;
 }
 
 class Monitor {
@@ -205,11 +211,19 @@ class Monitor {
     if (filters > 0 && all) return badQuery("all=true goes with no filter");
     const refused = this.#refusalOf(filter, identity);
     if (refused !== undefined) return refused;
-    const { sessions } = this.#supervisor;
     return json(
-      await this.#scans.run(() =>
-        endAll({ clock: this.#clock, sessions, filter, identity, force, dryRun, ...endOf(identity) })
-      ),
+      await this.#scans.run(() => {
+        const sessions = [...this.#supervisor.sessions];
+        return endAll({
+          clock: this.#clock,
+          sessions,
+          filter,
+          identity,
+          force,
+          dryRun,
+          ...endOf(identity),
+        });
+      }),
     );
   };
 

@@ -69,12 +69,11 @@ const VALUES = [
   ...["__proto__", "constructor", "../../etc/passwd", "x".repeat(20_000), "a,".repeat(5_000), "%00"],
   ...["${x}", "\xa0", "\x01", "close", "%", "%zz", "\\", "(", "[a-", "\xc3\xa9", "999999999999999999999"],
 ];
-/** Methods that must get 405 and do not yet: the router looks them up in an object with a prototype. */
-const FAILING_METHODS = ["constructor", "toString", "valueOf"];
 const METHODS = [
   ...["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY", "get", "delete"],
-  ...["patch", "post", "X".repeat(3_000), "M-SEARCH", "!#$%&'*+.^_`|~", "__proto__", ...FAILING_METHODS],
-].filter((method) => !FAILING_METHODS.includes(method));
+  ...["patch", "post", "X".repeat(3_000), "M-SEARCH", "!#$%&'*+.^_`|~", "__proto__"],
+  ...["constructor", "toString", "valueOf"],
+];
 const HOSTS = [
   ...["localhost", "localhost:3000", "127.0.0.1:3000", "[::1]", "LOCALHOST", "127.9.9.9", "10.0.0.1"],
   ...["evil.example", "localhost.evil.example", "0.0.0.0", "[::]", "localhost.", "xn--80ak6aa92e.com"],

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { END_REASONS, type EndReason } from "../../actors/supervisor.ts";
 import { settle } from "../fakes/fake_clock.ts";
-import { message, post, request, SERVER } from "../fakes/harness.ts";
+import { message, openStream, post, request, SERVER } from "../fakes/harness.ts";
 import { Monitoring, type MonitoringOptions, OTHER } from "../fakes/monitoring.ts";
 
 type Opened = Awaited<ReturnType<Monitoring["open"]>>;
@@ -323,19 +323,31 @@ Deno.test("One that is put to use while many are ended is not ended", async () =
 Deno.test("A session that its server begins to use in the very turn stays", async () => {
   await using monitoring = await Monitoring.start();
   const { session, backend } = await monitoring.open();
-  const call = await post(session, request("tools/call", { id: 1 }));
-  backend.answer(1);
-  await settle();
-  // What the server said waits in the inbox before the end does.
-  session.post({ tag: "message", message: message({ id: 2, method: "tools/call" }), reply: call });
+  await openStream(session);
+  // What the server asks waits in the inbox, and so does the end behind it.
+  backend.says({ id: "q", method: "roots/list" });
+  assertEquals(session.inFlight, 0);
   session.endIfIdle("admin", { detail: undefined });
   await settle();
-  assertEquals(session.state, "active");
-  backend.answer(2);
-  await settle();
+  assertEquals([session.state, session.inFlight], ["active", 1]);
+  await post(session, message({ id: "q", result: {} }));
   session.endIfIdle("admin", { detail: undefined });
   await settle();
   assertEquals(session.endReason, "admin");
+});
+
+Deno.test("Clients that come back at once keep their new sessions when all are ended", async () => {
+  await using monitoring = await Monitoring.start();
+  const { events } = monitoring.harness.supervisor;
+  for (let n = 0; n < 200; n++) await monitoring.open();
+  const again: ReturnType<Monitoring["open"]>[] = [];
+  const unsubscribe = events.subscribe(({ type }) => {
+    if (type === "ended") again.push(monitoring.open());
+  });
+  const { body } = await monitoring.patiently(monitoring.ask("DELETE", "/sessions?all=true"));
+  unsubscribe();
+  assertEquals([body.matched, body.ended, again.length], [200, 200, 200]);
+  for (const { session } of await Promise.all(again)) assertEquals(session.state, "active");
 });
 
 Deno.test("Of very many that are ended the first thousand are named", async () => {

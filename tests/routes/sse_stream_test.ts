@@ -211,3 +211,26 @@ Deno.test("An outflow tells its end to whoever made it", async () => {
   await outflow.body.cancel();
   assertEquals([gone, outflow.open, outflow.waitingBytes], [1, false, 0]);
 });
+
+Deno.test("A reader that hangs up in the moment in which it is given something is no fault", async () => {
+  const { policy } = start();
+  const outflow = new Outflow(policy);
+  const given: number[] = [];
+  // Chunks are handed over within the write, as they are to the HTTP server, which learns only then who is gone.
+  const piped = outflow.body.pipeTo(
+    new WritableStream({
+      write(chunk: Uint8Array) {
+        given.push(chunk.byteLength);
+        outflow.discard();
+      },
+    }),
+  );
+  await settle();
+  outflow.write("to nobody");
+  assertEquals([given, outflow.open, outflow.waitingBytes], [[9], false, 0]);
+  outflow.write("more");
+  outflow.cut();
+  piped.catch(() => {});
+  await settle();
+  assertEquals(given, [9]);
+});
