@@ -27,7 +27,9 @@ export interface Claim {
   readonly serverId: string;
   /** How many sessions that server may have; Infinity for any number. */
   readonly maxServerSessions: number;
-  /** Whether it takes a process of its own. */
+  /** Whether its backend counts as a process of its own. */
+  readonly ownsProcess: boolean;
+  /** Whether opening it now would start a process. Asked each time. */
   readonly startsProcess: boolean;
 }
 
@@ -79,7 +81,8 @@ export class Admission<Opening> {
   }
 
   /** The limit that an opening meets; undefined where none is met. */
-  obstacle({ principal, serverId, maxServerSessions, startsProcess }: Claim): Obstacle | undefined {
+  obstacle(claim: Claim): Obstacle | undefined {
+    const { principal, serverId, maxServerSessions } = claim;
     const { maxSessions, maxSessionsPerPrincipal, maxProcesses } = this.#limits;
     if (this.#byServer.get(serverId) >= maxServerSessions) {
       return {
@@ -105,18 +108,18 @@ export class Admission<Opening> {
         concerns: () => true,
       };
     }
-    if (startsProcess && this.counts.processes >= maxProcesses) {
+    if (claim.startsProcess && this.counts.processes >= maxProcesses) {
       return { limit: "MAX_PROCESSES", max: maxProcesses, scope: "", concerns: () => true };
     }
     return undefined;
   }
 
   /** A session was opened. */
-  opened({ principal, serverId, startsProcess }: Claim): void {
+  opened({ principal, serverId, ownsProcess }: Claim): void {
     this.#sessions++;
     this.#byPrincipal.add(principal, 1);
     this.#byServer.add(serverId, 1);
-    if (startsProcess) this.#processes++;
+    if (ownsProcess) this.#processes++;
   }
 
   /** A session is over; its process may still be on its way out. */
@@ -127,8 +130,8 @@ export class Admission<Opening> {
   }
 
   /** All that a session held was given back. */
-  closed({ startsProcess }: Pick<Claim, "startsProcess">): void {
-    if (startsProcess) this.#processes--;
+  closed({ ownsProcess }: Pick<Claim, "ownsProcess">): void {
+    if (ownsProcess) this.#processes--;
   }
 
   /** Lets an opening wait until an instant. False where too many wait already. */

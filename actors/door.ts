@@ -41,6 +41,8 @@ export interface DoorOptions {
   readonly waitMs: number;
   /** Processes that belong to no session. */
   readonly spareProcesses: () => number;
+  /** Has one of them given back. False where there is none. */
+  readonly yieldSpare: () => boolean;
   readonly sessions: () => Iterable<Session>;
   /** Opens a session and starts it. */
   readonly open: (opening: Opening, claim: Claim) => Session;
@@ -59,6 +61,8 @@ export interface Quarantined {
   readonly reason: string;
 }
 
+/** How often it is looked whether a process that was started ahead has gone, while somebody waits, in ms. */
+const LOOK_AGAIN_MS = 100;
 /** Bounds of `Retry-After`, in s, and what is said where nothing is known. */
 const MIN_RETRY_S = 1;
 const MAX_RETRY_S = 120;
@@ -158,7 +162,12 @@ export class Door {
       if (obstacle !== undefined) this.#refuse(opening, this.#limited(obstacle));
       else this.#open(opening, claim);
     }
-    this.#alarm.at(this.#admission.nextAt);
+    this.#serve();
+    if (this.#admission.waiting === 0) return;
+    const isSpareLeaving = this.#options.spareProcesses() > 0;
+    this.#alarm.at(
+      isSpareLeaving ? Math.min(this.#now + LOOK_AGAIN_MS, this.#admission.nextAt) : this.#admission.nextAt,
+    );
   }
 
   /** The client of one that waits is gone. */
@@ -189,7 +198,11 @@ export class Door {
     if (answer.kind === "probe") this.#probes.add(session);
   }
 
-  #makeRoom({ concerns }: Obstacle): void {
+  #makeRoom({ limit, concerns }: Obstacle): void {
+    // What was only started ahead goes before anybody's session. Nobody tells when it is gone: look now and then.
+    if (limit === "MAX_PROCESSES" && this.#options.yieldSpare()) {
+      return this.#alarm.at(this.#now + LOOK_AGAIN_MS);
+    }
     let victim: Session | undefined;
     for (const session of this.#options.sessions()) {
       if (!concerns(session)) continue;

@@ -28,7 +28,7 @@
  * ## Where a session expires
  *
  * In `#expireIfDue`, and nowhere else: nothing in flight, and the deadline has come (`lifetime.ts` reckons it). It is
- * asked before each message of the client, when the timer fires, and by the sweeper. There is one timer, re-armed
+ * asked before each message, before any end, when the timer fires, and by the sweeper. There is one timer, re-armed
  * lazily: a touch only writes a timestamp, and a timer that fires early looks again.
  *
  * @module
@@ -63,8 +63,8 @@ const log = logger("session");
 export class Session {
   readonly id: string;
   readonly kind = "streamable";
-  /** Whether its backend is a process of its own. */
-  readonly startsProcess: boolean;
+  /** Whether its backend counts as a process of its own. */
+  readonly ownsProcess: boolean;
 
   readonly #context: SessionContext;
   readonly #inbox: Inbox<Session, Mail, Signal>;
@@ -86,11 +86,11 @@ export class Session {
   #closed: PromiseWithResolvers<void> | undefined;
   #isClosed = false;
 
-  constructor({ id, handle, principal, context, startsProcess, implicitVersion }: SessionOptions) {
+  constructor({ id, handle, principal, context, ownsProcess, implicitVersion }: SessionOptions) {
     const { clock, limits, scale, random } = context;
     const now = clock.now();
     this.id = id;
-    this.startsProcess = startsProcess;
+    this.ownsProcess = ownsProcess;
     this.#context = context;
     this.#implicitVersion = implicitVersion;
     this.#account = new Account({ handle, principal, context });

@@ -46,8 +46,8 @@ export interface SessionOptions {
   /** Who opened it. */
   readonly principal: string;
   readonly context: SessionContext;
-  /** Whether its backend is a process of its own. */
-  readonly startsProcess: boolean;
+  /** Whether its backend counts as a process of its own. */
+  readonly ownsProcess: boolean;
   /** Set where the client sent no `initialize`: the version that the gateway's own one names. */
   readonly implicitVersion: string | undefined;
 }

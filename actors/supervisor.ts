@@ -24,6 +24,7 @@
  * @module
  */
 import { type ClosePace, HURRIED_PACE, type OpenBackend, SHUTDOWN_PACE } from "../backends/backend.ts";
+import { type BackendSource, perSessionSource } from "../backends/source.ts";
 import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
@@ -66,8 +67,8 @@ export interface SupervisedServer {
   readonly limits: SessionLimits;
   /** Where each limit comes from, such as `default` or `file`. For display. */
   readonly origins?: Readonly<Record<string, string>>;
-  /** How to open a backend, or why none can be opened. */
-  readonly backend: OpenBackend | Failure;
+  /** Where its backends come from; a function opens one of its own for each session; or why none can be opened. */
+  readonly backend: OpenBackend | BackendSource | Failure;
   /** How many sessions it may have; any number unless given. */
   readonly maxSessions?: number;
 }
@@ -112,6 +113,8 @@ const log = logger("supervisor");
 export class Supervisor {
   readonly #clock: Clock;
   readonly #servers: ReadonlyMap<string, SupervisedServer>;
+  /** Where the backends of each server come from, or why there are none. */
+  readonly #sources: ReadonlyMap<string, BackendSource | Failure>;
   /** What the sessions of each server share. */
   readonly #contexts: ReadonlyMap<string, SessionContext>;
   readonly #inbox: Inbox<Supervisor, Opening, Signal>;
@@ -141,7 +144,8 @@ export class Supervisor {
       clock,
       limits: options.limits ?? NO_LIMITS,
       waitMs: options.admissionWaitMs ?? 0,
-      spareProcesses: () => 0,
+      spareProcesses: () => this.#openable().reduce((sum, { spare }) => sum + spare, 0),
+      yieldSpare: () => this.#openable().some((source) => source.yieldOne()),
       sessions: () => this.#sessions.values(),
       open: (opening, claim) => this.#start(opening, claim),
       ring: () => this.#inbox.signal({ tag: "waited" }),
@@ -157,8 +161,13 @@ export class Supervisor {
       onOver: (session: Session) => this.#inbox.signal({ tag: "over", session }),
       onEnded: (session: Session) => this.#inbox.signal({ tag: "ended", session }),
     };
-    this.#contexts = new Map(Array.from(this.#servers.values(), ({ id, limits, backend }) => {
-      const openBackend = typeof backend === "function" ? backend : cannotOpen;
+    this.#sources = new Map(Array.from(this.#servers.values(), ({ id, backend }) => [
+      id,
+      typeof backend === "function" ? perSessionSource(backend) : backend,
+    ]));
+    this.#contexts = new Map(Array.from(this.#servers.values(), ({ id, limits }) => {
+      const source = this.#sources.get(id)!;
+      const openBackend = "code" in source ? cannotOpen : source.open;
       return [id, { ...shared, serverId: id, limits, openBackend, gaps: new IdleGaps() }];
     }));
     this.#inbox = new Inbox<Supervisor, Opening, Signal>(this, {
@@ -170,6 +179,17 @@ export class Supervisor {
         opening?.opener.reply.fail(failure);
       },
     });
+  }
+
+  /** Begins to start processes ahead, where servers want that. */
+  start(): void {
+    for (const source of this.#openable()) source.start();
+  }
+
+  #openable(): BackendSource[] {
+    return Array.from(this.#sources.values()).filter((source): source is BackendSource =>
+      !("code" in source)
+    );
   }
 
   /** The servers that are configured. */
@@ -261,16 +281,25 @@ export class Supervisor {
       return opener.reply.fail({ code: "serverNotFound", detail: JSON.stringify(serverId) });
     }
     if (this.#drain !== undefined) return opener.reply.fail({ code: "shuttingDown" });
-    const { backend, maxSessions: maxServerSessions = Infinity } = server;
-    if (typeof backend !== "function") return opener.reply.fail(backend);
-    this.#door.onOpening(opening, { principal, serverId, maxServerSessions, startsProcess: true });
+    const { maxSessions: maxServerSessions = Infinity } = server;
+    const source = this.#sources.get(serverId)!;
+    if ("code" in source) return opener.reply.fail(source);
+    this.#door.onOpening(opening, {
+      principal,
+      serverId,
+      maxServerSessions,
+      ownsProcess: source.ownsProcess,
+      get startsProcess() {
+        return source.startsProcess;
+      },
+    });
   }
 
-  #start({ serverId, principal, opener, implicitVersion }: Opening, { startsProcess }: Claim): Session {
+  #start({ serverId, principal, opener, implicitVersion }: Opening, { ownsProcess }: Claim): Session {
     const id = newSessionId();
     const context = this.#contexts.get(serverId)!;
     const handle = publicHandle(id);
-    const session = new Session({ id, handle, principal, context, startsProcess, implicitVersion });
+    const session = new Session({ id, handle, principal, context, ownsProcess, implicitVersion });
     session.start(opener);
     this.#sessions.set(id, session);
     this.#byHandle.set(session.handle, session);
@@ -318,7 +347,7 @@ export class Supervisor {
     const drain = this.#drain;
     if (drain === undefined) return;
     drain.cancelPoll();
-    if (this.#sessions.size === 0) return this.#drained.resolve();
+    if (this.#sessions.size === 0) return this.#closeSources();
     if (this.#endPace !== undefined) return;
     const inFlight = this.#sessions.values().some((session) => session.inFlight > 0);
     const leftMs = drain.until - this.#clock.now();
@@ -330,7 +359,15 @@ export class Supervisor {
     this.#drain?.cancelPoll();
     this.#endPace = pace;
     for (const session of this.#sessions.values()) void session.end("shutdown", { pace });
-    if (this.#sessions.size === 0) this.#drained.resolve();
+    this.#closeSources();
+  }
+
+  /** What no session owns goes with the sessions. */
+  #closeSources(): void {
+    const pace = this.#endPace ?? SHUTDOWN_PACE;
+    void Promise.all(this.#openable().map((source) => source.close(pace))).then(() => {
+      if (this.#sessions.size === 0) this.#drained.resolve();
+    });
   }
 }
 

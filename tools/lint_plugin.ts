@@ -21,7 +21,11 @@ const LAYERS: readonly Layer[] = [
   { name: "leaves", files: LEAVES, imports: [] },
   { name: "config", files: ["config/"], imports: [...LEAVES, "deno.json"] },
   { name: "stores", files: ["stores/"], imports: [...LEAVES, "config/types.ts"] },
-  { name: "backends", files: ["backends/"], imports: [...LEAVES, "config/types.ts"] },
+  {
+    name: "backends",
+    files: ["backends/"],
+    imports: [...LEAVES, "config/types.ts", "stores/process_rows.ts"],
+  },
   {
     name: "machine",
     files: ["machine/"],
@@ -30,7 +34,7 @@ const LAYERS: readonly Layer[] = [
   {
     name: "actors",
     files: ["actors/"],
-    imports: [...LEAVES, "config/types.ts", "backends/backend.ts", "stores/store.ts"],
+    imports: [...LEAVES, "config/types.ts", "backends/backend.ts", "backends/source.ts", "stores/store.ts"],
   },
   {
     name: "routes",

@@ -9,7 +9,14 @@ const NO_LIMITS: AdmissionLimits = {
 };
 
 function claim(principal = "ann", more: Partial<Claim> = {}): Claim {
-  return { principal, serverId: "s", maxServerSessions: Infinity, startsProcess: true, ...more };
+  return {
+    principal,
+    serverId: "s",
+    maxServerSessions: Infinity,
+    ownsProcess: true,
+    startsProcess: true,
+    ...more,
+  };
 }
 
 // [limit, limits, claim]: each allows 3 of it.
@@ -49,7 +56,7 @@ Deno.test("A session that is over makes room for one, its process once it is clo
   admission.opened(claim());
   admission.over(claim());
   assertEquals(admission.obstacle(claim())?.limit, "MAX_PROCESSES");
-  assertEquals(admission.obstacle(claim("ann", { startsProcess: false })), undefined);
+  assertEquals(admission.obstacle(claim("ann", { ownsProcess: false, startsProcess: false })), undefined);
   admission.closed(claim());
   assertEquals([admission.obstacle(claim()), admission.counts], [undefined, { sessions: 0, processes: 0 }]);
 });
@@ -142,7 +149,13 @@ Deno.test("Whatever comes and goes, counts are right, room is used, and nobody i
       living.push(claim);
     };
     for (const { what, principal, serverId, startsProcess, pick } of steps) {
-      const wish = { principal, serverId, startsProcess, maxServerSessions: serverId === "s" ? 2 : Infinity };
+      const wish = {
+        principal,
+        serverId,
+        startsProcess,
+        ownsProcess: startsProcess,
+        maxServerSessions: serverId === "s" ? 2 : Infinity,
+      };
       if (what === "open") {
         if (admission.obstacle(wish) === undefined) serve(wish);
         else {
