@@ -335,7 +335,9 @@ class ClosingQueue {
   run(): void {
     while (this.#closing < this.#atOnce && this.#next < this.#waiting.length) {
       if (this.#begun === BEGUN_AT_ONCE) return;
-      if (this.#begun++ === 0) setImmediate(() => this.#onNextTurn());
+      if (this.#begun === 0) setImmediate(() => this.#begun = 0);
+      // By a timer: a chain of immediates would keep sockets waiting.
+      if (++this.#begun === BEGUN_AT_ONCE) this.#clock.after(0, () => this.#onNextTurn());
       this.#close(this.#waiting[this.#next++]!);
     }
     if (this.#next < this.#waiting.length) return;

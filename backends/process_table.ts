@@ -167,7 +167,8 @@ export class ProcessTable {
     }
     const { promise: turn, resolve } = Promise.withResolvers<void>();
     if (reads.length === 0) {
-      setImmediate(resolve);
+      // A chain of immediates would keep sockets waiting.
+      this.#clock.after(0, resolve);
       return await turn;
     }
     const cancel = this.#clock.after(MAX_READ_MS, resolve);

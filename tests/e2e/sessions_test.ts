@@ -167,3 +167,23 @@ Deno.test("Administrators see all sessions and end many; others see and end thei
   assertNowhere(gateway, [anns, bobs, bobsToo]);
   await assertNoneLeft(gateway);
 });
+
+Deno.test("The start says who may see and end sessions", async () => {
+  const token = "a-token-of-some-length";
+  for (
+    const [env, line] of [
+      [{ ACCESS_TOKEN: token }, /sessions shows holders of tokens their own sessions; nobody administers/],
+      [
+        { ADMIN_TOKEN: token },
+        /sessions needs ADMIN_TOKEN for all sessions; those without a token see their own/,
+      ],
+      [
+        { HOST: "0.0.0.0", ALLOW_UNAUTHENTICATED: "true" },
+        /\[WARN\] GET \/sessions is open: whoever can reach 0\.0\.0\.0 may see and end every session/,
+      ],
+    ] as const
+  ) {
+    await using gateway = await Gateway.start({ servers: SERVERS, env });
+    await gateway.waitForLine(line);
+  }
+});

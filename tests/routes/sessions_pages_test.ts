@@ -10,6 +10,7 @@ import * as fc from "fast-check";
 import type { Session } from "../../actors/supervisor.ts";
 import { FirstOf } from "../../routes/session_pages.ts";
 import { FakeReply } from "../fakes/fake_client.ts";
+import { settle } from "../fakes/fake_clock.ts";
 import { post, request, SERVER } from "../fakes/harness.ts";
 import { Monitoring, OTHER } from "../fakes/monitoring.ts";
 
@@ -231,6 +232,31 @@ Deno.test("A listing whose order moves is kept for two minutes from page to page
     410,
     "This listing is no longer kept; begin it again without cursor",
   ]);
+});
+
+Deno.test("Those that end while a listing is read leave no gap in its pages", async () => {
+  await using monitoring = await Monitoring.start();
+  const opened = [];
+  for (let n = 0; n < 8; n++) {
+    opened.push(await monitoring.open());
+    await monitoring.harness.clock.advance(10);
+  }
+  for (const sort of ["openedAt", "deadline"]) {
+    const query = `/sessions?limit=2&sort=${sort}`;
+    const first = (await monitoring.get(query)).body;
+    const left = opened.filter(({ session }) => session.state === "active").slice(2);
+    const [ended, ...others] = left;
+    // Its server takes its time.
+    ended!.backend.stubborn = true;
+    void ended!.session.end("admin");
+    await settle();
+    const { body } = await monitoring.get(`${query}&cursor=${first.nextCursor}`);
+    assertEquals(
+      body.sessions.map(({ id }: { id: string }) => id),
+      others.slice(0, 2).map(({ handle }) => handle),
+    );
+    assertEquals([first.total, body.total], [left.length + 2, left.length + 1]);
+  }
 });
 
 Deno.test("A principal's listings push out its own oldest, and nobody else's", async () => {
