@@ -336,9 +336,10 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   serverTold(message: NotificationMessage, now: number): void {
     if (message.method === "notifications/cancelled") return this.#serverCancelled(message, now);
     if (message.method === "notifications/progress") this.#onProgress(message, now);
-    const stream = this.#streamFor(message) ?? this.#lostStreamOf(message);
+    const stream = this.#streamFor(message);
     if (stream !== undefined) stream.send(message.text);
-    else if (message.method !== "notifications/progress") this.#keep(message.text, undefined, now);
+    else if (message.method === "notifications/progress") this.#lostStreamOf(message)?.send(message.text);
+    else this.#keep(message.text, undefined, now);
   }
 
   /**
@@ -412,7 +413,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     return this.#exchanges.newestOpen()?.reply ?? standalone;
   }
 
-  /** The stream of its request, where its client lost the connection and may come back for what is said meanwhile. */
+  /** The stream of its request, where its client lost the connection and may come back for progress made meanwhile. */
   #lostStreamOf({ method, params }: NotificationMessage): ClientStream | undefined {
     const reply = this.#exchanges.parentOf(method, params)?.reply;
     return reply?.resumable ? reply : undefined;

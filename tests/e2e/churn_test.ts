@@ -33,7 +33,7 @@ Deno.test("Twenty clients that come and go as they like leave nothing once their
       "ends",
     );
     await assertNoneLeft(gateway);
-    assertEquals(gateway.linesLike(/fault|\[ERROR\]/), []);
+    assertEquals(gateway.linesLike(/\bfault\b|\[ERROR\]/), []);
   } catch (error) {
     throw new Error(`With seed ${seed}: ${error instanceof Error ? error.message : error}`, { cause: error });
   }
