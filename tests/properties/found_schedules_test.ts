@@ -165,3 +165,83 @@ Deno.test("A cancellation that comes in the turn of the answer completes the req
   await cancel;
   assertEquals(call.completions, 1);
 });
+
+Deno.test("A session that somebody ends after its deadline ended at its deadline, though the timer is late", async () => {
+  const harness = new Harness();
+  const { session } = await harness.open();
+  harness.clock.stall(TTL);
+  await session.end("client_delete");
+  assertEquals(session.endReason, "idle");
+});
+
+Deno.test("A session whose server refused its client leaves no timer", async () => {
+  const harness = new Harness({ autoInitialize: false });
+  harness.opening(request("initialize", { id: "init" }));
+  await settle();
+  harness.backend.says({ id: "init", error: { code: -32602, message: "no" } });
+  await settle();
+  assertEquals([harness.supervisor.size, harness.clock.pending], [0, 0]);
+});
+
+Deno.test("Requests of the server that waited for a stream count where it is said how many were in flight", async () => {
+  const harness = new Harness();
+  const { session, backend } = await harness.open();
+  for (const id of ["a", "b"]) backend.says({ id, method: "roots/list" });
+  await settle();
+  await openStream(session);
+  assertEquals(session.account.timeline.counters.peakInFlight, 2);
+});
+
+Deno.test("A session whose deadline has passed is not evicted: it expired", async () => {
+  const harness = new Harness({ limits: { evictable: true } });
+  const { session } = await harness.open();
+  harness.clock.stall(TTL);
+  assertFalse(session.evict());
+  assertEquals(session.verdict?.reason, "idle");
+});
+
+Deno.test("Extending a session that waits for an answer to its ping does not shorten its life", async () => {
+  const harness = new Harness({ limits: { onOpenStream: "ping" } });
+  const { session } = await harness.open();
+  await openStream(session);
+  await harness.clock.advance(TTL);
+  const { deadline } = session;
+  assert(session.extend(1, "somebody"));
+  assertEquals(session.deadline, deadline);
+});
+
+Deno.test("Pressure that falls while a client is asked leaves it its time for the answer", async () => {
+  const harness = new Harness({ limits: { idleTtlMs: 12_000, onOpenStream: "ping" }, minTtlMs: 5_000 });
+  const { session } = await harness.open();
+  const { stream } = await openStream(session);
+  harness.scale.set(1);
+  await harness.clock.advance(4_999);
+  harness.clock.stall(1);
+  assertFalse(session.expired);
+  const { deadline } = session;
+  assertEquals(stream.messages.map(({ method }) => method), ["ping"]);
+  harness.scale.set(0);
+  assertEquals(session.deadline, deadline);
+});
+
+Deno.test("An answer to a ping that was never sent moves no deadline, and the timeline says nothing of it", async () => {
+  const harness = new Harness({ limits: { onOpenStream: "ping" } });
+  const { session } = await harness.open();
+  const { deadline } = session;
+  const reply = await post(session, message({ id: "sojourn:ping:1", result: {} }));
+  assertEquals([reply.completion?.kind, session.deadline], ["accepted", deadline]);
+  assertEquals(session.account.timeline.entries.map(({ event }) => event), ["opened", "active"]);
+});
+
+Deno.test("A session whose TTL is shorter than a ping expires by its own timer after the answer", async () => {
+  const harness = new Harness({ limits: { idleTtlMs: 5_000, onOpenStream: "ping" } });
+  const { session } = await harness.open();
+  const { stream } = await openStream(session);
+  await harness.clock.advance(6_000);
+  await post(session, message({ id: "sojourn:ping:1", result: {} }));
+  stream.hangUp();
+  await harness.clock.advance(4_999);
+  assertEquals(session.state, "active");
+  await harness.clock.advance(1);
+  assertEquals(session.state, "expired");
+});

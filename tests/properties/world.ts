@@ -1,119 +1,87 @@
 /**
- * A gateway on fake time that carries out commands, writes down what everybody saw, and checks what must hold
- * whatever happened and in whatever order. It expects nothing in particular: see `oracle.ts` for that.
+ * A gateway on fake time that carries out commands, and checks what must hold whatever happened and in whatever order
+ * (`watch.ts`). It expects nothing in particular: see `oracle.ts` for that.
  *
  * @module
  */
-import type { EndReason } from "../../actors/end_reason.ts";
-import type { Session } from "../../actors/supervisor.ts";
-import { SWEEPS_PER_TTL } from "../../actors/pressure.ts";
+import { NO_PRESSURE } from "../../actors/pressure.ts";
 import { Sweeper } from "../../actors/sweeper.ts";
-import type { ErrorCode } from "../../errors.ts";
-import type { Message } from "../../protocol/jsonrpc.ts";
 import { assert, assertEquals } from "@std/assert";
-import type { FakeBackend } from "../fakes/fake_backend.ts";
+import { FakeBackend } from "../fakes/fake_backend.ts";
 import { FakeReply, FakeStream } from "../fakes/fake_client.ts";
 import { settle } from "../fakes/fake_clock.ts";
-import { Harness, message, PRINCIPAL, SERVER } from "../fakes/harness.ts";
-import { type Command, type SessionCommand, SMALL } from "./commands.ts";
+import { Harness, message, PRINCIPAL } from "../fakes/harness.ts";
+import { Accounts } from "./accounts.ts";
+import type { Command, SessionCommand } from "./commands.ts";
+import { Life, type Mail } from "./life.ts";
+import { EVICTED_AT_ONCE, MIN_TTL_MS, SERVER_IDS, SMALL, SPARES } from "./servers.ts";
+import { Watch } from "./watch.ts";
 
-export const SWEEP_INTERVAL_MS = SMALL.idleTtlMs / SWEEPS_PER_TTL;
+/** Begins the ids of the gateway's pings. */
+const PING_ID = "sojourn:ping:";
 
-/** Something that a client sent, and where it is answered. */
-export interface Mail {
-  readonly life: Life;
-  readonly what: "open" | "request" | "initializeAgain" | "notification" | "cancel" | "response" | "stream";
-  /** The id of the request, of the request that is cancelled, or of the server's request that is answered. */
-  readonly id: string | number;
-  /** Marks it, so that it is known wherever it turns up. */
-  readonly tag: string;
-  readonly reply: FakeReply;
-  readonly stream?: FakeStream;
-}
-
-/** A message of a server that turned up on a stream of a client. */
-export interface Sighting {
-  readonly life: Life;
-  readonly stream: FakeStream;
-  readonly message: Record<string, unknown>;
-}
-
-/** The error by which a server learned that its request gets no answer. */
-export interface GivenUp {
-  readonly life: Life;
-  readonly id: string | number;
-}
-
-/** One session from outside: everything that its client and its server saw. */
-export class Life {
-  session: Session | undefined;
-  backend: FakeBackend | undefined;
-  readonly mail: Mail[] = [];
-  /** Where messages to its client can go, replies and standalone streams, and how far each was read. */
-  readonly outlets: { readonly mail: Mail; readonly stream: FakeStream; seen: number; lastNo: number }[] = [];
-  standalone: FakeStream | undefined;
-  /** How much of what the backend received was looked at. */
-  received = 0;
-  /** How often each mark reached the backend. */
-  readonly reached = new Map<string, number>();
-  /** The reason of its end, from when it was first seen. */
-  reason: EndReason | undefined;
-
-  constructor(readonly no: number, readonly implicit: boolean) {}
-
-  /** The newest request of that id which is not complete. */
-  pending(id: string | number): Mail | undefined {
-    return this.mail.findLast((mail) =>
-      mail.id === id && (mail.what === "request" || mail.what === "open") &&
-      mail.reply.completion === undefined
-    );
-  }
-}
-
-/** What a reply came to, in one word that can be compared. */
-export function outcomeOf({ completion }: FakeReply): string {
-  if (completion === undefined) return "pending";
-  if (completion.kind === "failed") return completion.failure.code;
-  if (completion.kind === "accepted") return "accepted";
-  const { result, error } = JSON.parse(completion.text);
-  return `answered ${result?.tag ?? error?.message ?? "initialize"}`;
-}
-
-/** Failures of requests that never reach a server. */
-const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
-  "duplicateId",
-  "alreadyInitialized",
-  "backendBusy",
-  "inboxFull",
-  "sessionNotFound",
-]);
+/** What happened at the gateway's own doing, in order. */
+export type Note =
+  | { readonly kind: "reading"; readonly memory: number }
+  | { readonly kind: "ping"; readonly life: Life };
 
 /** See the module's documentation. */
 export class World {
-  readonly harness = new Harness({ limits: SMALL });
+  readonly harness: Harness;
   readonly lives: Life[] = [];
   readonly sweeper: Sweeper;
-  /** Every mark of a server's message that was seen by a client. */
-  readonly seen = new Set<string>();
-  /** The marks of all that was said, and whose they are. */
-  readonly said = new Map<string, Life>();
+  readonly watch: Watch;
+  readonly accounts: Accounts;
+  /** Memory in use: so much when it was set, and so much less for each backend that was closed since. */
+  #memory = { then: 0, relief: 0, closed: 0 };
+  #chance = 0;
   /** Whether time passed without the timers. */
   late = false;
   /** Resolves with the shutdown, once one was asked for. */
   drained: Promise<void> | undefined;
   #lastNo = 0;
-  /** What turned up since the last look. */
-  sightings: Sighting[] = [];
-  givenUp: GivenUp[] = [];
+  /** Since they were last taken. */
+  notes: Note[] = [];
 
   constructor() {
-    const { clock, supervisor } = this.harness;
+    this.harness = new Harness({
+      limits: SMALL,
+      minTtlMs: MIN_TTL_MS,
+      random: () => this.#chance,
+      moreServers: SPARES.map((limits, index) => ({
+        id: SERVER_IDS[1 + index]!,
+        limits,
+        backend: (owner, events) => {
+          const { autoInitialize, backends } = this.harness;
+          const backend = new FakeBackend(owner, events, { autoInitialize });
+          backends.push(backend);
+          return backend;
+        },
+      })),
+    });
+    const { clock, supervisor, scale } = this.harness;
+    this.watch = new Watch(supervisor, this.harness.backends);
+    this.accounts = new Accounts(supervisor);
     this.sweeper = new Sweeper({
       clock,
       shortestTtlMs: SMALL.idleTtlMs,
       sessions: () => supervisor.sessions,
+      scale,
+      pressure: { read: () => Promise.resolve({ ...NO_PRESSURE, memory: this.#read() }) },
+      closeConcurrency: EVICTED_AT_ONCE,
     });
     this.sweeper.start();
+  }
+
+  #read(): number {
+    const { then, relief, closed } = this.#memory;
+    const memory = Math.max(0, then - relief * (this.#closed - closed));
+    this.notes.push({ kind: "reading", memory });
+    return memory;
+  }
+
+  get #closed(): number {
+    return this.harness.backends.filter(({ closed }) => closed).length;
   }
 
   get now(): number {
@@ -131,23 +99,34 @@ export class World {
     return { no, tag: `s${life.no}m${no}` };
   }
 
-  open({ implicit, slow }: { implicit: boolean; slow: boolean }): Mail {
-    const life = new Life(this.lives.length, implicit);
+  open({ server, implicit, slow, chance }: Omit<Extract<Command, { do: "open" }>, "do">): Mail {
+    const life = new Life(this.lives.length, server, implicit);
     this.lives.push(life);
     this.harness.autoInitialize = !slow;
+    this.#chance = chance;
     const id = implicit ? 0 : `init${life.no}`;
     const { tag } = this.mark(life);
     const method = implicit ? "tools/call" : "initialize";
     const opener = message({ id, method, params: { tag, _meta: { progressToken: id } } });
-    const mail: Mail = {
-      life,
-      what: "open",
-      id,
-      tag,
-      reply: this.harness.opening(opener, implicit ? "2025-03-26" : undefined),
-    };
+    const reply = new FakeReply();
+    const mail: Mail = { life, what: "open", id, tag, reply };
     this.#remember(mail);
+    this.harness.supervisor.open({
+      serverId: SERVER_IDS[server]!,
+      principal: PRINCIPAL,
+      opener: { tag: "message", message: opener, reply },
+      implicitVersion: implicit ? "2025-03-26" : undefined,
+    });
     return mail;
+  }
+
+  press({ memory, relief }: { memory: number; relief: number }): void {
+    this.#memory = { then: memory, relief, closed: this.#closed };
+  }
+
+  /** Whether an administrator can still keep a session; undefined before it is known. */
+  extend({ session }: Life, ms: number): boolean | undefined {
+    return session?.extend(ms, "an administrator");
   }
 
   /** Carries out what a client does by sending something; undefined where it sends nothing. */
@@ -180,8 +159,12 @@ export class World {
       }
       case "respond":
         return post("response", `q${command.id}`, { id: `q${command.id}`, result: { tag } });
+      case "answerPing": {
+        const ping = life.pings.at(-1 - command.id) ?? `${PING_ID}0`;
+        return post("pong", ping, { id: ping, result: { tag } });
+      }
       case "openStream": {
-        const stream = new FakeStream();
+        const stream = new PingedStream(() => this.notes.push({ kind: "ping", life }));
         const mail: Mail = { life, what: "stream", id: "", tag, reply: new FakeReply(), stream };
         this.#remember(mail);
         session.post({ tag: "stream", stream, reply: mail.reply });
@@ -203,7 +186,7 @@ export class World {
     const { no, tag } = this.mark(life);
     const says = (fields: Record<string, unknown>): string | undefined => {
       if (backend.gone) return undefined;
-      this.said.set(tag, life);
+      this.watch.said.set(tag, life);
       backend.says(fields);
       return tag;
     };
@@ -275,11 +258,15 @@ export class World {
         return this.stall(command.ms);
       case "shutDown":
         return this.shutDown(command);
+      case "press":
+        return this.press(command);
       case "advance":
         return;
       default: {
         const life = this.life(command.who);
-        if (life !== undefined && this.send(life, command) === undefined) this.act(life, command);
+        if (life === undefined) return;
+        if (command.do === "extend") return void this.extend(life, command.ms);
+        if (this.send(life, command) === undefined) this.act(life, command);
       }
     }
   }
@@ -297,9 +284,7 @@ export class World {
   /** Lets everything settle, takes down what turned up, and checks what must hold at any time. */
   async look(): Promise<void> {
     await settle();
-    this.sightings = [];
-    this.givenUp = [];
-    for (const life of this.lives) this.#lookAt(life);
+    this.watch.look(this.lives);
     const living = this.lives.filter(({ session }) =>
       session?.state === "starting" || session?.state === "active"
     );
@@ -332,8 +317,9 @@ export class World {
       for (const { reply, tag } of life.mail) {
         assertEquals(reply.completions, 1, `${tag} was not completed once`);
       }
-      this.#checkClosed(life, "ended");
+      this.watch.checkClosed(life, "ended");
     }
+    this.accounts.check(this.lives, backends.length);
   }
 
   #remember(mail: Mail): void {
@@ -342,107 +328,6 @@ export class World {
     life.outlets.push({ mail, stream: stream ?? reply, seen: 0, lastNo: 0 });
     if (stream !== undefined) life.standalone = stream;
   }
-
-  #lookAt(life: Life): void {
-    this.#meet(life);
-    this.#readBackend(life);
-    this.#readOutlets(life);
-    for (const mail of life.mail) this.#checkMail(mail);
-    if (life.session !== undefined) this.#checkSession(life, life.session);
-  }
-
-  /** Learns which session and which backend came of an opening. */
-  #meet(life: Life): void {
-    const opener = life.mail[0]!;
-    if (life.session !== undefined) return;
-    for (const session of this.harness.supervisor.sessions) {
-      if (session.id !== opener.reply.sessionId) continue;
-      life.session = session;
-      assert(this.harness.supervisor.find(SERVER, session.id, PRINCIPAL) === session);
-      life.backend = this.harness.backends.find(({ owner }) => owner.session === session.handle);
-    }
-  }
-
-  #readBackend(life: Life): void {
-    const { backend } = life;
-    if (backend === undefined) return;
-    for (; life.received < backend.received.length; life.received++) {
-      const received = backend.received[life.received]!;
-      const tag = markOf(received);
-      if (tag !== undefined) {
-        assert(tag.startsWith(`s${life.no}m`), `${tag} reached the server of session ${life.no}`);
-        const times = (life.reached.get(tag) ?? 0) + 1;
-        assertEquals(times, 1, `${tag} reached its server more than once`);
-        life.reached.set(tag, times);
-      } else if (received.kind === "response" && received.error !== undefined) {
-        this.givenUp.push({ life, id: received.id! });
-      }
-    }
-  }
-
-  #readOutlets(life: Life): void {
-    for (const outlet of life.outlets) {
-      for (; outlet.seen < outlet.stream.sent.length; outlet.seen++) {
-        const message = JSON.parse(outlet.stream.sent[outlet.seen]!);
-        const { tag, no } = message.params;
-        assert(this.said.get(tag) === life, `${tag} turned up on a stream of session ${life.no}`);
-        assert(!this.seen.has(tag), `${tag} was sent twice`);
-        assert(no > outlet.lastNo, `${tag} came after a later message`);
-        if (message.method === "notifications/progress" && outlet.mail.stream === undefined) {
-          assertEquals(message.params.progressToken, outlet.mail.id, `${tag} is progress of another request`);
-        }
-        outlet.lastNo = no;
-        this.seen.add(tag);
-        this.sightings.push({ life, stream: outlet.stream, message });
-      }
-    }
-  }
-
-  #checkMail({ reply, tag, life, what }: Mail): void {
-    assert(reply.completions <= 1, `${tag} was completed ${reply.completions} times`);
-    const reached = life.reached.get(tag) ?? 0;
-    const outcome = outcomeOf(reply);
-    if (REFUSALS.has(outcome)) {
-      assertEquals(reached, 0, `${tag} was refused (${outcome}) and reached its server`);
-    }
-    if (what !== "request") return;
-    if (outcome === "requestCancelled" || outcome === "requestTimeout" || outcome.startsWith("answered")) {
-      assertEquals(reached, 1, `${tag} is over (${outcome}) and never reached its server`);
-    }
-    if (outcome === "pending") {
-      const state = life.session?.state;
-      assert(
-        state === "active" || state === "starting",
-        `${tag} waits for an answer of a session that is ${state}`,
-      );
-      if (state === "active") assertEquals(reached, 1, `${tag} is pending and never reached its server`);
-    }
-  }
-
-  #checkSession(life: Life, session: Session): void {
-    const { state, endReason } = session;
-    assert(life.reason === undefined || endReason === life.reason, `the reason changed to ${endReason}`);
-    life.reason = endReason;
-    assertEquals(state === "ended", endReason !== undefined, "exactly the ended sessions have a reason");
-    const isListed = this.harness.supervisor.find(SERVER, session.id, PRINCIPAL) === session;
-    const closed = life.backend?.closed === true;
-    if (state === "ended") {
-      assert(life.backend!.closes.length > 0, "a session ended without closing its backend");
-      assertEquals(isListed, !closed, "a session is listed exactly as long as its backend closes");
-    } else assert(isListed, `a session that is ${state} is not to be found`);
-    if (state !== "ended" && state !== "expired") return;
-    assertEquals(session.held, 0, `a session that is ${state} holds something`);
-    assertEquals(session.inFlight, 0, `a session that is ${state} has something in flight`);
-    this.#checkClosed(life, state);
-  }
-
-  /** A stream that was refused was never the session's, so it is for others to close. */
-  #checkClosed(life: Life, state: string): void {
-    for (const { mail, stream } of life.outlets) {
-      const isTheirs = mail.stream === undefined || outcomeOf(mail.reply) === "accepted";
-      assert(!isTheirs || !stream.open, `a session that is ${state} has an open stream`);
-    }
-  }
 }
 
 /** The id of the request that starts a session's server. */
@@ -450,8 +335,17 @@ function initializeId(life: Life): string {
   return life.implicit ? "sojourn:initialize" : `init${life.no}`;
 }
 
-/** The mark of a message of a client. */
-function markOf(message: Message): string | undefined {
-  const tag = message.kind === "response" ? message.result?.tag : message.params?.tag;
-  return typeof tag === "string" ? tag : undefined;
+/** Says when the gateway asks on it whether anybody is there. */
+class PingedStream extends FakeStream {
+  readonly #onPing: () => void;
+
+  constructor(onPing: () => void) {
+    super();
+    this.#onPing = onPing;
+  }
+
+  override send(text: string): void {
+    if (this.open && text.includes(PING_ID)) this.#onPing();
+    super.send(text);
+  }
 }

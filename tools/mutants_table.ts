@@ -1,0 +1,379 @@
+/**
+ * What `tools/mutants.ts` breaks: each mutant takes one promise of the gateway back, by a change of a line or two.
+ *
+ * A text to replace has to occur exactly once in its file, so that a mutant cannot silently stop breaking anything.
+ *
+ * @module
+ */
+
+/** What must always hold, under every interleaving, and what holds of time. */
+export const INVARIANTS = {
+  inUse:
+    "A session with a request in flight is never expired, swept or evicted; time-outs bound how long that is",
+  once: "A request reaches its server once or is refused; never both, never twice",
+  deadline: "From its deadline on a session answers 404, swept or not, and not before",
+  nothingLeft: "After the end no timer, process, stream, pending reply or map entry is left",
+  apart: "What belongs to one session or principal never reaches another",
+  allSteps: "An end is idempotent and takes all its steps, also where one fails",
+  oneReason: "Every end has one reason, which its tombstone keeps",
+  activity: "Only what the client does keeps a session; a stream that is merely open is asked",
+  pressure: "Only memory pressure shortens TTLs, as far as the formula says, and evicts only what may go",
+  account: "What is counted is what happened",
+} as const;
+
+/** A change of one file. */
+export interface Edit {
+  /** Relative to the project's root. */
+  readonly file: string;
+  /** Occurs exactly once there. */
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The tests that look for mutants. */
+export type Suite = "units" | "properties";
+
+/** One way of breaking the gateway. */
+export interface Mutant {
+  readonly name: string;
+  readonly breaks: keyof typeof INVARIANTS;
+  readonly edits: readonly Edit[];
+  /** The tests that have to notice. */
+  readonly by: readonly Suite[];
+}
+
+const SESSION = "actors/session.ts";
+const CONVERSATION = "actors/conversation.ts";
+const LIFETIME = "actors/lifetime.ts";
+const BOTH = ["units", "properties"] as const;
+
+/** All of them. */
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: "deadline off by one",
+    breaks: "deadline",
+    edits: [{
+      file: SESSION,
+      from: " || now < this.deadline) return;",
+      to: " || now <= this.deadline) return;",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "only the timer sees the deadline",
+    breaks: "deadline",
+    edits: [{
+      file: SESSION,
+      from: "return this.#isExpired(this.#now);",
+      to: 'return this.#state === "expired";',
+    }, {
+      file: SESSION,
+      from: '    this.#expireIfDue(now);\n    return this.#state === "expired";',
+      to: '    return now >= 0 && this.#state === "expired";',
+    }],
+    by: BOTH,
+  },
+  {
+    name: "touch after expiry",
+    breaks: "deadline",
+    edits: [{
+      file: SESSION,
+      from: "    if (this.#isExpired(now)) return mail.reply.fail(this.notFound);\n",
+      to: '    if (this.#state === "active") this.#conversation.heard(now);\n',
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a server that speaks revives its session",
+    breaks: "deadline",
+    edits: [{ file: SESSION, from: "    if (this.#isExpired(now)) return;\n", to: "" }],
+    by: ["properties"],
+  },
+  {
+    name: "whoever ends a session after its deadline gives the reason",
+    breaks: "oneReason",
+    edits: [{ file: SESSION, from: "        this.#expireIfDue(this.#now);\n", to: "" }],
+    by: ["properties"],
+  },
+  {
+    name: "the client's requests in flight ignored",
+    breaks: "inUse",
+    edits: [
+      {
+        file: SESSION,
+        from: " || this.#conversation.requestsInFlight > 0 || now < this.deadline) return;",
+        to: " || now < this.deadline) return;",
+      },
+      {
+        file: CONVERSATION,
+        from: "return this.#exchanges.size + this.#questions.inFlight;",
+        to: "return this.#questions.inFlight;",
+      },
+    ],
+    by: BOTH,
+  },
+  {
+    name: "the server's requests in flight ignored",
+    breaks: "inUse",
+    edits: [{
+      file: CONVERSATION,
+      from: "return this.#exchanges.size + this.#questions.inFlight;",
+      to: "return this.#exchanges.size;",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "eviction of a session in use",
+    breaks: "inUse",
+    edits: [{
+      file: SESSION,
+      from: 'this.#state === "active" && this.inFlight === 0;',
+      to: 'this.#state === "active";',
+    }],
+    by: BOTH,
+  },
+  {
+    name: "progress keeps a request for ever",
+    breaks: "inUse",
+    edits: [{
+      file: CONVERSATION,
+      from: "Math.min(freshAt + waitedMs + timeoutMs, sentAt + MAX_TIMEOUTS * timeoutMs) - now",
+      to: "freshAt + waitedMs + timeoutMs - now",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "progress gives no time",
+    breaks: "inUse",
+    edits: [{ file: CONVERSATION, from: "    exchange.freshAt = now;\n", to: "" }],
+    by: BOTH,
+  },
+  {
+    name: "a maximum lifetime ends requests in flight",
+    breaks: "inUse",
+    edits: [{
+      file: SESSION,
+      from: "  #expireIfDue(now: number): void {\n",
+      to: "  #expireIfDue(now: number): void {\n" +
+        '    if (this.#state === "active" && now >= this.endOfLife) return this.#expire("max_lifetime");\n',
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a request is sent twice",
+    breaks: "once",
+    edits: [{
+      file: CONVERSATION,
+      from: "      timeoutMs,\n    });\n    this.#send(message.text);\n",
+      to: "      timeoutMs,\n    });\n    this.#send(message.text);\n    this.#send(message.text);\n",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a request is sent, then refused",
+    breaks: "once",
+    edits: [{
+      file: CONVERSATION,
+      from: "    if (this.#exchanges.has(message.id)) return {",
+      to:
+        "    if (this.#exchanges.has(message.id)) this.#send(message.text);\n    if (this.#exchanges.has(message.id)) return {",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a timer is left",
+    breaks: "nothingLeft",
+    edits: [{ file: SESSION, from: "      () => this.#alarm.off(),\n", to: "" }],
+    by: BOTH,
+  },
+  {
+    name: "a timer is set after the end",
+    breaks: "nothingLeft",
+    edits: [{
+      file: SESSION,
+      from: 'if (this.#state === "expired" || this.#state === "ended") return;',
+      to: 'if (this.#state === "expired") return;',
+    }],
+    by: ["properties"],
+  },
+  {
+    name: "a server is left",
+    breaks: "nothingLeft",
+    edits: [{
+      file: SESSION,
+      from: "const backendClosed = this.#link?.close(this.#pace);",
+      to: "const backendClosed = undefined;",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a stream is left open",
+    breaks: "nothingLeft",
+    edits: [{ file: CONVERSATION, from: "\n    standalone?.close();\n", to: "\n" }],
+    by: BOTH,
+  },
+  {
+    name: "replies are left pending",
+    breaks: "nothingLeft",
+    edits: [{ file: CONVERSATION, from: "for (const { reply } of exchanges) reply.fail(failure);", to: "" }],
+    by: BOTH,
+  },
+  {
+    name: "an ended session stays in the map",
+    breaks: "nothingLeft",
+    edits: [{ file: "actors/supervisor.ts", from: "    this.#sessions.delete(session.id);\n", to: "" }],
+    by: BOTH,
+  },
+  {
+    name: "a session is found by anybody",
+    breaks: "apart",
+    edits: [{
+      file: "actors/supervisor.ts",
+      from: "session?.serverId === serverId && session.principal === principal ? session",
+      to: "session?.serverId === serverId ? session",
+    }],
+    by: ["units"],
+  },
+  {
+    name: "double close",
+    breaks: "allSteps",
+    edits: [{
+      file: "actors/inbox.ts",
+      from: "  signal(signal: Signal): void {\n    if (this.#closed) return;\n",
+      to: "  signal(signal: Signal): void {\n",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a step that fails ends the end",
+    breaks: "allSteps",
+    edits: [{
+      file: SESSION,
+      from: "        step();\n      } catch (error) {\n",
+      to: "        step();\n      } catch (error) {\n        return this.#onFault(error, undefined);\n",
+    }],
+    by: ["units"],
+  },
+  {
+    name: "the last reason wins",
+    breaks: "oneReason",
+    edits: [{
+      file: "actors/account.ts",
+      from: "    if (this.#verdict !== undefined) return this.#verdict;\n",
+      to: "",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a late message changes the reason",
+    breaks: "oneReason",
+    edits: [{
+      file: SESSION,
+      from: '    const alive = !this.expired && this.#state !== "ended";\n',
+      to: '    this.#lifetime.claim();\n    const alive = !this.expired && this.#state !== "ended";\n',
+    }],
+    by: ["properties"],
+  },
+  {
+    name: "no tombstone",
+    breaks: "oneReason",
+    edits: [{
+      file: "actors/supervisor.ts",
+      from: "    this.tombstones.add(session.tombstone());\n",
+      to: "",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "an open stream keeps its session",
+    breaks: "activity",
+    edits: [{
+      file: LIFETIME,
+      from: " || this.#isAsked(lastUsed)) {",
+      to: ") {",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "an answer to a ping is activity",
+    breaks: "activity",
+    edits: [{
+      file: SESSION,
+      from: "      this.#conversation.alive();\n",
+      to: "      this.#conversation.heard(now);\n",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a server's requests keep the session of a client that is gone",
+    breaks: "activity",
+    edits: [{
+      file: "actors/questions.ts",
+      from: "    if (this.#clientSilent) return;\n",
+      to: "",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "extending for less shortens",
+    breaks: "deadline",
+    edits: [{
+      file: LIFETIME,
+      from: "this.#extendedUntil = Math.max(this.#extendedUntil, until);",
+      to: "this.#extendedUntil = until;",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "new requests past the maximum lifetime",
+    breaks: "deadline",
+    edits: [{
+      file: SESSION,
+      from: '    if (message.kind === "request" && this.#isPastItsLife(now)) return this.notFound;\n',
+      to: "",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "TTLs shrink to nothing",
+    breaks: "pressure",
+    edits: [{
+      file: "actors/pressure.ts",
+      from: "const minMs = Math.min(this.#minTtlMs, ttlMs);",
+      to: "const minMs = 0;",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "every twitch of memory moves the deadlines",
+    breaks: "pressure",
+    edits: [{ file: "actors/pressure.ts", from: "const DEADBAND = 0.02;", to: "const DEADBAND = 0;" }],
+    by: BOTH,
+  },
+  {
+    name: "eviction where it is not allowed",
+    breaks: "pressure",
+    edits: [{ file: SESSION, from: "return this.#context.limits.evictable && ", to: "return " }],
+    by: BOTH,
+  },
+  {
+    name: "eviction of those due last",
+    breaks: "pressure",
+    edits: [{
+      file: "actors/sweeper.ts",
+      from: ".sort((a, b) => a.deadline - b.deadline)",
+      to: ".sort((a, b) => b.deadline - a.deadline)",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a client that misses its session counts each time",
+    breaks: "account",
+    edits: [{
+      file: "actors/account.ts",
+      from: "if (verdict.missed || verdict.idleMs",
+      to: "if (verdict.idleMs",
+    }],
+    by: BOTH,
+  },
+];
