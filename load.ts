@@ -33,6 +33,16 @@ export function admissionLimits(
   };
 }
 
+/** How many servers may start at a time: more would take each other's processor. */
+export function spawnConcurrency({ spawnConcurrency }: Settings): number {
+  return spawnConcurrency ?? 2 * navigator.hardwareConcurrency;
+}
+
+/** Whether there is room for a process that no session waits for. */
+export function hasRoomToSpare({ counts, limits }: Pick<Door, "counts" | "limits">): boolean {
+  return counts.waiting === 0 && counts.processes < limits.maxProcesses;
+}
+
 /** What is read. */
 export interface LoadParts {
   readonly memory: MemoryProbe;

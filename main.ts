@@ -7,10 +7,12 @@ import { Supervisor } from "./actors/supervisor.ts";
 import { TtlScale } from "./actors/pressure.ts";
 import { Sweeper } from "./actors/sweeper.ts";
 import { ProcessTable } from "./backends/process_table.ts";
+import { SpawnGate } from "./backends/spawn_gate.ts";
 import { systemClock } from "./clock.ts";
 import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
+import { type Data, openData } from "./data.ts";
 import { reportFault } from "./fault.ts";
-import { admissionLimits, loadSource } from "./load.ts";
+import { admissionLimits, hasRoomToSpare, loadSource, spawnConcurrency } from "./load.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
 import { LagMeter } from "./machine/lag.ts";
@@ -53,7 +55,14 @@ async function main(): Promise<void> {
 
   const clock = systemClock;
   const processes = new ProcessTable({ clock });
-  const servers = supervisedServers(config, { clock, processes });
+  const { ledger } = readData(settings, { clock, processes });
+  const servers = supervisedServers(config, {
+    clock,
+    processes,
+    ledger,
+    gate: new SpawnGate({ concurrency: spawnConcurrency(settings), clock }),
+    mayStart: () => hasRoomToSpare(supervisor.door),
+  });
   const memory = new MemoryProbe({ memoryLimitBytes: settings.memoryLimitBytes, processes });
   const lag = new LagMeter({ clock });
   const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
@@ -106,12 +115,15 @@ async function main(): Promise<void> {
     },
   });
 
+  // What an earlier run left is found before anybody is served. Ending it goes on behind.
+  await ledger.reconcile();
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
     server = Deno.serve({ hostname: settings.host, port: settings.port, onListen: () => {} }, app);
   } catch (error) {
     return fail(`Cannot listen on ${settings.host}:${settings.port}: ${messageOf(error)}`, EXIT_FAILURE);
   }
+  supervisor.start();
   sweeper?.start();
   lag.start();
   const stopListening = onShutdownSignal({
@@ -122,6 +134,7 @@ async function main(): Promise<void> {
       lag.stop();
       try {
         await supervisor.shutDown(settings.drainMs);
+        await ledger.close();
         // Whoever watches was told of every end; the server waits for streams that are open.
         feed.close();
         await Promise.race([
@@ -174,6 +187,15 @@ function readTokens(settings: Settings): Token[] {
   } catch (error) {
     if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
     throw error;
+  }
+}
+
+/** Takes the data folder, or ends the process with one line that says why it cannot. */
+function readData({ dataDir }: Settings, parts: Parameters<typeof openData>[1]): Data {
+  try {
+    return openData(dataDir, parts);
+  } catch (error) {
+    return fail(messageOf(error), EXIT_FAILURE);
   }
 }
 

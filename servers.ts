@@ -4,10 +4,16 @@
  * @module
  */
 import type { SessionLimits, SupervisedServer } from "./actors/supervisor.ts";
+import type { Ledger } from "./backends/ledger.ts";
+import { gated } from "./backends/gated.ts";
+import { PrewarmSource } from "./backends/prewarm.ts";
 import type { ProcessTable } from "./backends/process_table.ts";
+import { SharedSource } from "./backends/shared.ts";
+import { type BackendSource, perSessionSource } from "./backends/source.ts";
+import { SpawnGate } from "./backends/spawn_gate.ts";
 import { stdioBackend } from "./backends/stdio.ts";
 import type { Clock } from "./clock.ts";
-import type { ServerConfig, SettingOrigin, SettingOrigins, Settings } from "./config/types.ts";
+import type { ServerConfig, SettingOrigin, SettingOrigins, Settings, StdioServer } from "./config/types.ts";
 
 /** Where nothing expires and memory pressure may still evict, it is swept as if this were the TTL, in ms. */
 const EVICTION_TTL_MS = 300_000;
@@ -19,6 +25,12 @@ const MAX_IN_FLIGHT = 64;
 export interface SharedParts {
   readonly clock: Clock;
   readonly processes: ProcessTable;
+  /** Where children are written down; nowhere unless given. */
+  readonly ledger?: Ledger;
+  /** Where starts wait for their turn; all begin at once unless given. */
+  readonly gate?: SpawnGate;
+  /** Whether there is room for a process that no session waits for. */
+  readonly mayStart?: () => boolean;
 }
 
 /** The gateway's settings and where each came from. */
@@ -66,21 +78,42 @@ interface Choice<Value> {
 /** The servers to serve; disabled ones are not served at all. */
 export function supervisedServers(
   config: LimitsConfig & { readonly servers: readonly ServerConfig[] },
-  { clock, processes }: SharedParts,
+  parts: SharedParts,
 ): ConfiguredServer[] {
-  return config.servers.filter((server) => !server.disabled).map(({ id, transport, session }) => {
+  return config.servers.filter((server) => !server.disabled).map((server) => {
+    const { id, transport, session } = server;
     const { limits, origins } = effectiveLimits(config, session);
     return {
       id,
       limits,
       origins,
       ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
-      backend: transport.type === "stdio" ? stdioBackend({ server: transport, clock, processes }) : {
-        code: "serverNotServed",
-        detail: `server "${id}" is remote (${transport.type}), and this version serves stdio servers only`,
-      },
+      backend: transport.type === "stdio"
+        ? sourceOf(server, { transport, startTimeoutMs: limits.startTimeoutMs, ...parts })
+        : {
+          code: "serverNotServed",
+          detail: `server "${id}" is remote (${transport.type}), and this version serves stdio servers only`,
+        },
     };
   });
+}
+
+/** Where the backends of a server come from: `docs/backends.md` describes the three ways. */
+function sourceOf(
+  { id, backend }: ServerConfig,
+  { transport, startTimeoutMs, gate: given, mayStart, ...parts }: SharedParts & {
+    readonly transport: StdioServer;
+    readonly startTimeoutMs: number;
+  },
+): BackendSource {
+  const { clock } = parts;
+  const gate = given ?? new SpawnGate({ concurrency: Infinity, clock });
+  const open = stdioBackend({ server: transport, ...parts });
+  if (backend === "perSession") return perSessionSource(gated(open, gate));
+  const options = { serverId: id, open, gate, clock, startTimeoutMs, ...(mayStart && { mayStart }) };
+  return "shared" in backend
+    ? new SharedSource({ ...options, ...backend })
+    : new PrewarmSource({ ...options, ...backend });
 }
 
 /**

@@ -40,8 +40,11 @@ export const HURRIED_PACE: ClosePace = { termAfterMs: 0, killAfterMs: 500 };
 
 /** Why a backend is gone, for people: completes the sentence "server "x" …". */
 export interface BackendExit {
-  /** `spawn`: it never ran. `exit`: its process ended. `overlong`: it sent a message over the bound. */
-  readonly cause: "spawn" | "exit" | "overlong";
+  /**
+   * `spawn`: it never ran. `exit`: its process ended. `overlong`: it sent a message over the bound. `cut`: its client did
+   * not read, and others share its process, which runs on.
+   */
+  readonly cause: "spawn" | "exit" | "overlong" | "cut";
   /** Such as `could not be started: no such command "foo"` or `exited with code 1`; no secret in it. */
   readonly detail: string;
 }
@@ -80,7 +83,10 @@ export interface Backend {
 /** Who a backend works for: names in its log lines and in its processes' environment. */
 export interface BackendOwner {
   readonly serverId: string;
-  /** The session's public handle (never its id: that is a credential). */
+  /**
+   * The session's public handle (never its id: that is a credential). Read when it is used: a prewarmed child has a name
+   * of its own until a session takes it.
+   */
   readonly session: string;
 }
 

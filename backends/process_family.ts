@@ -28,6 +28,11 @@ export interface FamilyOptions {
   readonly marker: string;
   readonly clock: Clock;
   readonly processes: ProcessTable;
+  /**
+   * Of a child of an earlier run of the gateway: its start time, or null where the child itself is gone and only what
+   * carries its marker is left. Read now unless given.
+   */
+  readonly startTime?: number | null;
   /** Ends the child's input. Called once, when its descendants were noted for the first time. */
   endInput(): void;
   /** These pids survived SIGKILL. */
@@ -37,7 +42,8 @@ export interface FamilyOptions {
 /** One child and its descendants. */
 export class ProcessFamily {
   readonly #options: FamilyOptions;
-  readonly #startTime: number | undefined;
+  /** The child's; undefined where it was gone before it could be read, or there is no `/proc`. */
+  readonly startTime: number | undefined;
   /** Who was there at the last look. */
   #noted: ProcessEntry[] = [];
   /** Instants of {@link Clock.now}; infinite until `end()`, and only ever moved closer. */
@@ -59,7 +65,13 @@ export class ProcessFamily {
   /** To be made right after the child was started, while its pid is certain. */
   constructor(options: FamilyOptions) {
     this.#options = options;
-    this.#startTime = options.processes.read(options.pid)?.startTime;
+    const { startTime = options.processes.read(options.pid)?.startTime } = options;
+    this.startTime = startTime ?? undefined;
+  }
+
+  /** Whether it took a signal. */
+  get forced(): boolean {
+    return this.#sent !== undefined;
   }
 
   /** The runtime saw the child exit. */
@@ -113,7 +125,7 @@ export class ProcessFamily {
     if (!processes.available) return childGone && !this.#groupLeft();
     const snapshot = await processes.snapshot();
     this.#noted = snapshot.descendants({
-      root: { pid, startTime: this.#startTime },
+      root: { pid, startTime: this.startTime },
       marker,
       noted: this.#noted,
     });
@@ -178,7 +190,7 @@ export class ProcessFamily {
   #groupIsOurs(): boolean {
     const { pid, processes } = this.#options;
     if (!processes.available) return this.#groupLeft();
-    if (this.#startTime === undefined && !this.#childGone) return true;
+    if (this.startTime === undefined && !this.#childGone) return true;
     return this.#noted.some((entry) => entry.pgrp === pid && processes.alive(entry));
   }
 

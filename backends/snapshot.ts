@@ -124,6 +124,11 @@ export class Snapshot {
     return this.descendants({ root, marker: this.#markerOf.get(pid), noted: [] });
   }
 
+  /** Every marker that is carried, with one of those that carry it. */
+  *markers(): IterableIterator<readonly [marker: string, carrier: ProcessEntry]> {
+    for (const [marker, [carrier]] of this.#byMarker) yield [marker, carrier!];
+  }
+
   /** Whose parent that process is. It need not be in the picture itself: the gateway is not. */
   children(pid: number): readonly ProcessEntry[] {
     return this.#byParent.get(pid) ?? [];

@@ -15,7 +15,7 @@
  * @module
  */
 import type { Clock } from "../clock.ts";
-import type { ClosePace, OpenBackend } from "./backend.ts";
+import type { BackendOwner, ClosePace, OpenBackend } from "./backend.ts";
 import type { SpawnGate } from "./spawn_gate.ts";
 
 /** See the module's documentation. */
@@ -31,6 +31,11 @@ export interface BackendSource {
   readonly startsProcess: boolean;
   /** Processes that belong to no session, those on their way in and out included: prewarmed ones, shared ones. */
   readonly spare: number;
+  /**
+   * Whether a process that was opened under this owner's name is one of {@link spare}: whoever looks for processes that
+   * belong to nobody has to ask. A prewarmed child bears its session's name from the turn in which that takes it.
+   */
+  owns(owner: BackendOwner): boolean;
   /** Begins to start processes ahead, where that is its way. Idempotent; does nothing after {@link close}. */
   start(): void;
   /**
@@ -74,6 +79,7 @@ export function perSessionSource(open: OpenBackend): BackendSource {
     ownsProcess: true,
     startsProcess: true,
     spare: 0,
+    owns: () => false,
     start() {},
     yieldOne: () => false,
     close: () => Promise.resolve(),

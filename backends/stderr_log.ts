@@ -26,7 +26,7 @@ const log = logger("backend");
 
 /** The log of one backend's stderr. */
 export class StderrLog {
-  readonly #names: { readonly handle: string; readonly serverId: string };
+  readonly #owner: BackendOwner;
   readonly #clock: Clock;
   /** The beginning of a line whose end has not come; what does not fit is dropped. */
   #held: Buffer = NOTHING;
@@ -39,7 +39,7 @@ export class StderrLog {
   #cancelReport: Cancel | undefined;
 
   constructor(owner: BackendOwner, clock: Clock) {
-    this.#names = { handle: owner.session, serverId: owner.serverId };
+    this.#owner = owner;
     this.#clock = clock;
     this.#filledAtMs = clock.now();
   }
@@ -78,6 +78,11 @@ export class StderrLog {
     if (line !== "") {
       log.info("Session {handle}: server {serverId} on stderr: {line}", { ...this.#names, line });
     }
+  }
+
+  /** As it is called now: a prewarmed child gets its session later. */
+  get #names(): { readonly handle: string; readonly serverId: string } {
+    return { handle: this.#owner.session, serverId: this.#owner.serverId };
   }
 
   #allowed(): boolean {

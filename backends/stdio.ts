@@ -36,6 +36,7 @@ import {
 import { childEnv, programOf, thisRuntime } from "./child_env.ts";
 import { exitDetail, overlongDetail, startFailure } from "./exit_detail.ts";
 import { JsonLines, MAX_LINE_BYTES } from "./json_lines.ts";
+import { type Ledger, type LedgerEntry, NO_LEDGER } from "./ledger.ts";
 import { ProcessFamily } from "./process_family.ts";
 import type { ProcessTable } from "./process_table.ts";
 import { StderrLog } from "./stderr_log.ts";
@@ -56,6 +57,8 @@ export interface StdioOptions {
   readonly server: StdioServer;
   readonly clock: Clock;
   readonly processes: ProcessTable;
+  /** Where children are written down; nowhere unless given. */
+  readonly ledger?: Ledger;
   /** Bytes; the longest message that is taken. */
   readonly maxLineBytes?: number;
 }
@@ -74,6 +77,7 @@ class StdioBackend implements Backend {
   /** Undefined where the child never started. */
   #child: ChildProcessWithoutNullStreams | undefined;
   #family: ProcessFamily | undefined;
+  #entry: LedgerEntry | undefined;
   /** How the process ended; undefined while it runs. */
   #ended: string | undefined;
   #stdoutEnded = false;
@@ -133,8 +137,8 @@ class StdioBackend implements Backend {
   }
 
   #start(): void {
-    const { server } = this.#options;
-    const marker = crypto.randomUUID();
+    const { server, ledger = NO_LEDGER } = this.#options;
+    const marker = ledger.newMarker();
     const env = childEnv(Deno.env.toObject(), server.env, marker);
     const program = programOf(server.command, thisRuntime(env.PATH));
     if (program.state === "missing") return this.#failLater(program.detail);
@@ -162,8 +166,8 @@ class StdioBackend implements Backend {
   }
 
   #attend(child: ChildProcessWithoutNullStreams, pid: number, marker: string): void {
-    const { clock, processes } = this.#options;
-    this.#family = new ProcessFamily({
+    const { clock, processes, ledger = NO_LEDGER } = this.#options;
+    const family = this.#family = new ProcessFamily({
       pid,
       marker,
       clock,
@@ -171,6 +175,8 @@ class StdioBackend implements Backend {
       endInput: () => child.stdin.end(),
       gaveUp: (pids) => this.#gaveUp(child, pids),
     });
+    // In the turn of its start: nobody could have sent it anything yet.
+    this.#entry = ledger.started({ pid, startTime: family.startTime, marker, owner: this.#owner });
     child.on("exit", (code, signal) => {
       this.#ended = exitDetail(code, signal);
       this.#family?.childExited();
@@ -244,12 +250,14 @@ class StdioBackend implements Backend {
       serverId: this.#owner.serverId,
       pids: pids.join(", "),
     });
+    this.#entry?.abandoned();
     child.unref();
     this.#report({ cause: "exit", detail: this.#ended ?? "could not be ended" });
   }
 
   async #close(familyEnded: Promise<void> | undefined): Promise<void> {
     await familyEnded;
+    this.#entry?.ended();
     await this.#whenReported.promise;
     const child = this.#child;
     if (child !== undefined) {

@@ -22,8 +22,11 @@ export interface EntryContext {
   readonly folder: string;
 }
 
+/** Age from which on children that were started ahead are replaced, in ms. */
+const PREWARM_MAX_AGE_MS = 60 * 60 * 1000;
+
 /** Keys that mean something only beside `command`, or only beside `url`. */
-const STDIO_KEYS = ["args", "env", "cwd"];
+const STDIO_KEYS = ["args", "env", "cwd", "backend"];
 const REMOTE_KEYS = ["headers"];
 
 /** Keys of `session` that say when time ends a session, with the value that agrees with `cleanup: false`. */
@@ -67,7 +70,8 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
   }
   if (!result.success || !isFit || !isNamed) return undefined;
 
-  const { command, args = [], env = {}, cwd = ".", type, url, headers = {}, disabled, session } = result.data;
+  const { command, args = [], env = {}, cwd = ".", type, url, headers = {}, disabled, backend, session } =
+    result.data;
   const remote = (): RemoteServer => ({ type: type === "sse" ? "sse" : "http", url: url!, headers });
   const stdio = (program: string): StdioServer => (
     { type: "stdio", command: program, args, env, cwd: resolve(folder, cwd) }
@@ -76,6 +80,9 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
     id,
     transport: command === undefined ? remote() : stdio(command),
     disabled: disabled ?? false,
+    backend: typeof backend === "object" && "prewarm" in backend
+      ? { prewarm: backend.prewarm, prewarmMaxAgeMs: backend.prewarmMaxAgeMs ?? PREWARM_MAX_AGE_MS }
+      : backend ?? "perSession",
     session: {
       idleTtlMs: session?.idleTtlMs,
       handshakeTtlMs: session?.handshakeTtlMs,

@@ -76,6 +76,11 @@ export function entrySchema(lookup: Lookup | undefined) {
     disabled: flag().optional(),
     // For people: the gateway has no use for it.
     description: z.unknown().optional(),
+    backend: z.union([
+      z.literal("perSession"),
+      z.strictObject({ prewarm: children(), prewarmMaxAgeMs: ms(1_000).or(z.literal(0)).optional() }),
+      z.strictObject({ shared: children() }),
+    ], { error: BACKEND_ALLOWED }).optional(),
     session: z.object({
       idleTtlMs: ms(0).optional(),
       handshakeTtlMs: ms(0).optional(),
@@ -89,6 +94,15 @@ export function entrySchema(lookup: Lookup | undefined) {
       cleanup: flag().optional(),
     }, { error: `an object, such as {"idleTtlMs": 600000}` }).optional(),
   }, { error: `an object, such as {"command": "npx", "args": ["-y", "package"]}` });
+}
+
+/** Children of one server that are started ahead, or shared: more is a slip of the hand. */
+const MAX_CHILDREN = 1_000;
+const BACKEND_ALLOWED =
+  `"perSession", {"prewarm": N, "prewarmMaxAgeMs": MS} or {"shared": N} with N from 1 to ${MAX_CHILDREN}`;
+
+function children() {
+  return z.number().refine((value) => isWithin(value, 1, MAX_CHILDREN));
 }
 
 /** The keys of an entry, and of its `session`. */

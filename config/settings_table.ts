@@ -85,6 +85,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: undefined,
     help: "Folder that also gets gateway.log, rotated; unset writes no file",
   },
+  dataDir: {
+    ...checked("DIR", "the path of a folder", isPath),
+    variable: "DATA_DIR",
+    fallback: ".sojourn",
+    help: "Folder of what outlives the gateway; made if missing, and for one gateway at a time",
+  },
   streamSessionTtlMs: {
     ...milliseconds(0),
     variable: "STREAM_SESSION_TTL_MS",

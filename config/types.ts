@@ -23,6 +23,8 @@ export interface Settings {
   readonly logFormat: LogFormat;
   /** Folder that also gets `gateway.log`; undefined writes no file. */
   readonly logDir: string | undefined;
+  /** Folder of what outlives the gateway. */
+  readonly dataDir: string;
   /** Idle time after which a streamable session expires, in ms; 0 means never. */
   readonly streamSessionTtlMs: number;
   /** The same for one that was only initialized; 0 means that the usual one applies. */
@@ -131,12 +133,21 @@ export interface SessionOptions {
   readonly cleanup: boolean | undefined;
 }
 
+/** Where the backends of a server come from: see `docs/backends.md`. */
+export type BackendMode =
+  | "perSession"
+  /** So many are started ahead, and replaced from that age on, in ms; 0 is never. */
+  | { readonly prewarm: number; readonly prewarmMaxAgeMs: number }
+  /** Sessions share so many. */
+  | { readonly shared: number };
+
 /** One entry of the servers file. */
 export interface ServerConfig {
   /** Its key in the file: the `:serverId` of `/mcp/:serverId`. */
   readonly id: string;
   readonly transport: StdioServer | RemoteServer;
   readonly disabled: boolean;
+  readonly backend: BackendMode;
   readonly session: SessionOptions;
 }
 

@@ -42,6 +42,7 @@ function serve(servers: Partial<ServerConfig>[], env?: Variables) {
     id: `s${n}`,
     transport: STDIO,
     disabled: false,
+    backend: "perSession" as const,
     session: NOTHING_SET,
     ...server,
   }));
@@ -200,7 +201,13 @@ Deno.test("A server's request time-out comes before the gateway's", () => {
 });
 
 Deno.test("A server's own bound of bodies comes before the gateway's, which also holds for servers unknown", () => {
-  const own = { id: "own", transport: STDIO, disabled: false, session: { ...NOTHING_SET, maxBodyBytes: 5 } };
+  const own = {
+    id: "own",
+    transport: STDIO,
+    disabled: false,
+    backend: "perSession" as const,
+    session: { ...NOTHING_SET, maxBodyBytes: 5 },
+  };
   const maxBytes = maxBodyBytesOf({
     ...configOf({ MAX_BODY_BYTES: "9" }),
     servers: [own, { ...own, id: "general", session: NOTHING_SET }],
@@ -212,9 +219,9 @@ Deno.test("Disabled servers are not served; remote ones are, with the reason why
   const remote = { type: "http", url: "https://example.com/mcp", headers: {} } as const;
   const servers = serve([{ disabled: true }, { transport: remote }, {}]);
   assertEquals(servers.map(({ id }) => id), ["s1", "s2"]);
-  assertEquals(typeof servers[1]?.backend, "function");
+  assert(typeof servers[1]?.backend === "object" && "open" in servers[1].backend);
   const refusal = servers[0]?.backend;
-  assert(typeof refusal === "object" && refusal.code === "serverNotServed");
+  assert(typeof refusal === "object" && "code" in refusal && refusal.code === "serverNotServed");
 });
 
 // [what the servers set, the shortest time after which a session may be found expired].

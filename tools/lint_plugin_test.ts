@@ -38,6 +38,8 @@ const IMPORTS: [string, string, boolean][] = [
   ["backends/stdio.ts", "../config/mod.ts", false],
   ["backends/stdio.ts", "../actors/session.ts", false],
   ["stores/sqlite.ts", "../backends/backend.ts", false],
+  ["backends/process_ledger.ts", "../stores/process_rows.ts", true],
+  ["backends/process_ledger.ts", "../stores/ledger.ts", false],
   ["machine/memory.ts", "./cgroup.ts", true],
   ["machine/memory.ts", "../log.ts", true],
   ["machine/memory.ts", "../backends/process_table.ts", true],

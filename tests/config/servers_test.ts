@@ -42,6 +42,7 @@ Deno.test("A command and nothing else is a stdio server in the folder of the fil
     id: "files",
     transport: { type: "stdio", command: "deno", args: [], env: {}, cwd: "/etc/sojourn" },
     disabled: false,
+    backend: "perSession",
     session: NO_SESSION,
   });
 });
@@ -79,6 +80,7 @@ Deno.test("Every key of a stdio server is read", () => {
       cwd: "/etc/sojourn/data/x",
     },
     disabled: false,
+    backend: "perSession",
     session,
   });
   assertEquals(only({ command: "x", cwd: "/srv" }).transport, {

@@ -16,7 +16,7 @@ export const INITIALIZE_RESULT = {
 
 /** See {@link Backend}. The switches may be set at any time. */
 export class FakeBackend implements Backend {
-  readonly pid = 4242;
+  readonly pid: number = 4242;
   queuedBytes = 0;
   /** Every message that reached the server, parsed. */
   readonly received: Message[] = [];
