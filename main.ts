@@ -10,7 +10,7 @@ import { ProcessTable } from "./backends/process_table.ts";
 import { SpawnGate } from "./backends/spawn_gate.ts";
 import { systemClock } from "./clock.ts";
 import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
-import { type Data, openData } from "./data.ts";
+import { type Data, openData, ownedBy } from "./data.ts";
 import { reportFault } from "./fault.ts";
 import { admissionLimits, hasRoomToSpare, loadSource, spawnConcurrency } from "./load.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
@@ -85,6 +85,7 @@ async function main(): Promise<void> {
     pressure: loadSource({ memory, lag, door: () => supervisor.door }),
     events: supervisor.events,
     closeConcurrency: settings.sweepCloseConcurrency,
+    onSwept: () => void ledger.reconcile(ownedBy(supervisor)),
   });
   const access = accessOf(settings, { clock, tokens });
   const feed = new EventFeed({ supervisor, clock });

@@ -63,6 +63,8 @@ export interface SweeperOptions {
   readonly scale?: TtlScale;
   readonly events?: Events;
   readonly closeConcurrency?: number;
+  /** Called behind each sweep: what else has to be put in order now and then. Must not throw. */
+  readonly onSwept?: () => void;
 }
 
 /** One sweep. Instants in ms since the Unix epoch, durations in ms. */
@@ -236,6 +238,7 @@ export class Sweeper {
     const cause = this.#choose({ asked, expired, load, loadBefore: this.#loadAtLastSweep });
     this.#loadAtLastSweep = load;
     this.#nextSweepAt = this.#clock.now() + this.#intervalMs;
+    this.#options.onSwept?.();
     this.#options.events?.publish({ type: "sweep", ...this.#lastSweep, intervalMs: this.#intervalMs, cause });
   }
 

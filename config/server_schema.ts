@@ -78,8 +78,11 @@ export function entrySchema(lookup: Lookup | undefined) {
     description: z.unknown().optional(),
     backend: z.union([
       z.literal("perSession"),
-      z.strictObject({ prewarm: children(), prewarmMaxAgeMs: ms(1_000).or(z.literal(0)).optional() }),
-      z.strictObject({ shared: children() }),
+      z.strictObject(
+        { prewarm: children(), prewarmMaxAgeMs: ms(1_000).or(z.literal(0)).optional() },
+        { error: BACKEND_ALLOWED },
+      ),
+      z.strictObject({ shared: children() }, { error: BACKEND_ALLOWED }),
     ], { error: BACKEND_ALLOWED }).optional(),
     session: z.object({
       idleTtlMs: ms(0).optional(),
@@ -102,7 +105,8 @@ const BACKEND_ALLOWED =
   `"perSession", {"prewarm": N, "prewarmMaxAgeMs": MS} or {"shared": N} with N from 1 to ${MAX_CHILDREN}`;
 
 function children() {
-  return z.number().refine((value) => isWithin(value, 1, MAX_CHILDREN));
+  const error = `a whole number from 1 to ${MAX_CHILDREN}`;
+  return z.number({ error }).refine((value) => isWithin(value, 1, MAX_CHILDREN), error);
 }
 
 /** The keys of an entry, and of its `session`. */

@@ -515,3 +515,37 @@ Deno.test("Any file whatever gives servers or one ConfigError of one line", () =
     }
   }));
 });
+
+// [backend, as it is read].
+const BACKENDS: [unknown, ServerConfig["backend"]][] = [
+  [undefined, "perSession"],
+  ["perSession", "perSession"],
+  [{ prewarm: 1 }, { prewarm: 1, prewarmMaxAgeMs: 3_600_000 }],
+  [{ prewarm: 1_000, prewarmMaxAgeMs: 0 }, { prewarm: 1_000, prewarmMaxAgeMs: 0 }],
+  [{ prewarm: 2, prewarmMaxAgeMs: 1_000 }, { prewarm: 2, prewarmMaxAgeMs: 1_000 }],
+  [{ shared: 3 }, { shared: 3 }],
+];
+for (const [backend, expected] of BACKENDS) {
+  Deno.test(`Backend ${JSON.stringify(backend)} is read as ${JSON.stringify(expected)}`, () =>
+    assertEquals(only({ command: "x", ...(backend !== undefined && { backend }) }).backend, expected));
+}
+
+for (
+  const backend of ["shared", 1, null, [], {}, { prewarm: 0 }, { prewarm: 1_001 }, { prewarm: 1.5 }, {
+    shared: "2",
+  }]
+    .concat(
+      [{ prewarm: 1, shared: 1 }, { prewarm: 1, prewarmMaxAgeMs: 999 }, { shared: 1, extra: 1 }] as never[],
+    )
+) {
+  Deno.test(`Backend ${JSON.stringify(backend)} is refused, with what is allowed`, () => {
+    const line = refusal(() => serversOf(fileOf({ command: "x", backend })));
+    assertStringIncludes(line, "mcpServers.files.backend");
+    assert(
+      ['"perSession", {"prewarm": N', "a whole number from 1 to 1000", "whole milliseconds from 1000"].some((
+        allowed,
+      ) => line.includes(` is not allowed: ${allowed}`)),
+      line,
+    );
+  });
+}
