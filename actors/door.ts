@@ -70,6 +70,9 @@ const USUAL_RETRY_S = 30;
 /** How long a reckoned `Retry-After` is good for, in ms: where many are refused, sessions are not looked through for each. */
 const RETRY_GOOD_MS = 1_000;
 
+/** Sessions of one shared child learn of its end one after the other, within so many ms. */
+const SAME_FAILURE_MS = 250;
+
 const log = logger("supervisor");
 
 /** See the module's documentation. */
@@ -82,6 +85,8 @@ export class Door {
   readonly #probes = new Set<Session>();
   #retry = { what: "", after: -Infinity, seconds: 0 };
   #refused = 0;
+  /** When a shared child of each server last failed. */
+  readonly #lastSharedFailure = new Map<string, number>();
 
   constructor(options: DoorOptions) {
     this.#options = options;
@@ -144,7 +149,7 @@ export class Door {
     this.#admission.over(session);
     const { serverId, serverFailure } = session;
     const isProbe = this.#probes.delete(session);
-    if (serverFailure !== undefined) this.#onFailure(serverId, serverFailure);
+    if (serverFailure !== undefined && this.#isNews(session)) this.#onFailure(serverId, serverFailure);
     else if (isProbe) this.#quarantines.get(serverId)?.abandoned();
     this.#serve();
   }
@@ -210,6 +215,15 @@ export class Door {
       if (session.evictable && (victim === undefined || session.deadline < victim.deadline)) victim = session;
     }
     if (victim?.evict()) void victim.end("evicted");
+  }
+
+  /** A child that sessions share fails once, however many of them it takes along. */
+  #isNews({ ownsProcess, serverId }: Session): boolean {
+    if (ownsProcess) return true;
+    const last = this.#lastSharedFailure.get(serverId) ?? -Infinity;
+    if (this.#now < last + SAME_FAILURE_MS) return false;
+    this.#lastSharedFailure.set(serverId, this.#now);
+    return true;
   }
 
   #onFailure(serverId: string, detail: string): void {

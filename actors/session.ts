@@ -460,6 +460,8 @@ export class Session {
     const detail = `${this.#serverName} ${exit.detail}`;
     if (this.#link?.starting) this.#fail("backend_start_failed", detail);
     else if (this.expired) this.#finish(this.verdict!.reason);
+    // A client that does not read is no failure of a server that others share with it.
+    else if (exit.cause === "cut") this.#finish("backend_exit", detail);
     else this.#fail(exit.cause === "overlong" ? "protocol_error" : "backend_exit", detail);
   }
 

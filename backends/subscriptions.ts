@@ -23,8 +23,11 @@ export interface Hold {
 
 interface Resource<Session> {
   readonly holds: Map<Session, Hold>;
-  /** Whether the server granted it to anybody since it was first held: then it sends updates. */
-  granted: boolean;
+  /**
+   * Whether the server may be subscribed: it granted a request since the resource was first held, or one was given up
+   * before its answer.
+   */
+  mayBeOn: boolean;
 }
 
 /** See the module's documentation. */
@@ -45,7 +48,7 @@ export class Subscriptions<Session> {
   /** A session asks to subscribe. {@link settle} has to follow. */
   hold(uri: string, session: Session): Hold {
     let resource = this.#byUri.get(uri);
-    if (resource === undefined) this.#byUri.set(uri, resource = { holds: new Map(), granted: false });
+    if (resource === undefined) this.#byUri.set(uri, resource = { holds: new Map(), mayBeOn: false });
     let hold = resource.holds.get(session);
     if (hold === undefined) resource.holds.set(session, hold = { pending: 0, granted: false });
     hold.pending++;
@@ -70,10 +73,10 @@ export class Subscriptions<Session> {
     // It may have let go meanwhile.
     if (resource?.holds.get(session) !== hold) return false;
     hold.pending--;
-    if (outcome === "granted") hold.granted = resource.granted = true;
+    if (outcome === "granted") hold.granted = true;
+    if (outcome !== "refused") resource.mayBeOn = true;
     if (hold.granted || hold.pending > 0) return false;
-    const { granted } = resource;
-    return this.#drop(uri, session) === "last" && (granted || outcome === "cancelled");
+    return this.#drop(uri, session) === "last" && resource.mayBeOn;
   }
 
   /**
@@ -110,7 +113,9 @@ export class Subscriptions<Session> {
   }
 
   #drop(uri: string, session: Session): "others" | "last" {
-    const { holds } = this.#byUri.get(uri)!;
+    const resource = this.#byUri.get(uri)!;
+    const { holds } = resource;
+    if (holds.get(session)!.pending > 0) resource.mayBeOn = true;
     holds.delete(session);
     const own = this.#bySession.get(session)!;
     own.delete(uri);

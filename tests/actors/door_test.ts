@@ -5,7 +5,11 @@
  */
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { entryOf, type Failure, messageOf } from "../../errors.ts";
-import type { FakeReply } from "../fakes/fake_client.ts";
+import { Supervisor } from "../../actors/supervisor.ts";
+import type { OpenBackend } from "../../backends/backend.ts";
+import { perSessionSource } from "../../backends/source.ts";
+import { FakeBackend } from "../fakes/fake_backend.ts";
+import { FakeReply } from "../fakes/fake_client.ts";
 import { settle } from "../fakes/fake_clock.ts";
 import {
   Harness,
@@ -278,3 +282,44 @@ for (const [asked, refused] of [[2, 0], [3, 0], [4, 1]] as const) {
     assertEquals(failureOf(await post(session, request("slow", { id: "next" }))), undefined);
   });
 }
+
+Deno.test("A shared child that dies with many sessions has failed once", async () => {
+  const harness = harnessOf({});
+  const shared: FakeBackend[] = [];
+  const open: OpenBackend = (owner, events) => {
+    const backend = new FakeBackend(owner, events, { autoInitialize: true });
+    shared.push(backend);
+    return backend;
+  };
+  const supervisor = new Supervisor({
+    clock: harness.clock,
+    servers: [{
+      id: "shared",
+      limits: LIMITS,
+      backend: { ...perSessionSource(open), ownsProcess: false, startsProcess: false },
+    }],
+  });
+  for (let n = 0; n < 20; n++) {
+    supervisor.open({
+      serverId: "shared",
+      principal: "anyone",
+      opener: { tag: "message", message: INITIALIZE, reply: new FakeReply() },
+      implicitVersion: undefined,
+    });
+  }
+  await settle();
+  assertEquals(supervisor.size, 20);
+  for (const backend of shared) backend.exit();
+  await settle();
+  assertEquals([supervisor.size, supervisor.door.quarantined], [0, []]);
+});
+
+Deno.test("A client that is cut off from a shared child is no failure of the server", async () => {
+  const harness = harnessOf({});
+  for (let n = 0; n < 10; n++) {
+    await openMany(harness, 1);
+    harness.backend.exit({ cause: "cut", detail: "was not read" });
+    await settle();
+  }
+  assertEquals(harness.supervisor.door.quarantined, []);
+});

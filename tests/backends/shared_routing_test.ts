@@ -208,6 +208,22 @@ Deno.test("Who subscribes while the last other one leaves stays subscribed", asy
   assertEquals(sharing.child.methods.at(-1), "resources/unsubscribe");
 });
 
+Deno.test("Who leaves or cancels before it is answered may have subscribed the server all the same", async () => {
+  for (const way of ["leave", "cancel"]) {
+    await using sharing = new Sharing();
+    const [a, b] = [await sharing.session(), await sharing.session()];
+    const params = { uri: "r:1" };
+    a.send({ id: 1, method: "resources/subscribe", params });
+    b.send({ id: 1, method: "resources/subscribe", params });
+    const refused = sharing.lastId;
+    if (way === "leave") await a.close();
+    else a.send({ method: "notifications/cancelled", params: { requestId: 1 } });
+    assert(!sharing.child.methods.includes("resources/unsubscribe"));
+    sharing.child.says({ id: refused, error: { code: -32602, message: "no" } });
+    assertEquals(sharing.child.methods.at(-1), "resources/unsubscribe", way);
+  }
+});
+
 Deno.test("A session that ends takes back what it alone had at the server", async () => {
   await using sharing = new Sharing();
   const [a, b] = [await sharing.session(), await sharing.session()];

@@ -124,9 +124,9 @@ Deno.test("SIGINT shuts down too", async () => {
 
 Deno.test("SIGINT through the start task ends the gateway and its servers", async () => {
   const deno = Deno.execPath();
-  // A task runs in the project's folder, so the servers file has to be named.
-  const command =
-    `MCP_CONFIG="$PWD/mcp-servers.json" exec '${deno}' task --config '${PROJECT}deno.json' start`;
+  // A task runs in the project's folder, so the servers file has to be named, and the data folder too.
+  const named = 'MCP_CONFIG="$PWD/mcp-servers.json" DATA_DIR="$PWD/.sojourn"';
+  const command = `${named} exec '${deno}' task --config '${PROJECT}deno.json' start`;
   await using gateway = await Gateway.start({ servers: ECHO, program: ["sh", "-c", command] });
   const session = await RawSession.open(gateway, "echo");
   assertEquals(await session.ping(), 200);

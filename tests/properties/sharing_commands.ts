@@ -14,7 +14,7 @@ export const LEVELS = ["debug", "warning", "emergency"] as const;
 export type Command =
   /** A session is opened. */
   | { readonly do: "open" }
-  /** A client asks; where an id is in flight it takes another. */
+  /** A client asks; where an id is in flight it takes another. A subscription may be one that the server refuses. */
   | {
     readonly do: "request";
     readonly who: number;
@@ -23,6 +23,7 @@ export type Command =
     readonly token: string | number | undefined;
     readonly uri: typeof URIS[number];
     readonly level: typeof LEVELS[number];
+    readonly isRefused: boolean;
   }
   /** A client cancels a request of its own, or one that it has not. */
   | { readonly do: "cancel" | "cancelNone"; readonly who: number; readonly which: number }
@@ -37,8 +38,8 @@ export type Command =
   /** A server takes back a question. */
   | { readonly do: "takeBack"; readonly at: number; readonly which: number }
   | { readonly do: "ping" | "ready" | "die"; readonly at: number }
-  /** Servers that start from now on answer at once, or when they are told to; the same for who grants what is asked. */
-  | { readonly do: "lazy" | "refuse"; readonly on: boolean }
+  /** Servers that start from now on answer at once, or when they are told to. */
+  | { readonly do: "lazy"; readonly on: boolean }
   | { readonly do: "advance"; readonly ms: number };
 
 const n = fc.nat({ max: 10_000 });
@@ -66,6 +67,7 @@ export function commands({ deaths }: { readonly deaths: number }): fc.Arbitrary<
     token: fc.constantFrom(undefined, 1, "t"),
     uri: fc.constantFrom(...URIS),
     level: fc.constantFrom(...LEVELS),
+    isRefused: fc.boolean(),
   });
   const at = { at: n, which: n };
   const who = { who: n, which: n };
@@ -98,7 +100,6 @@ export function commands({ deaths }: { readonly deaths: number }): fc.Arbitrary<
     [30, fc.record({ ...is("ready"), at: n })],
     [deaths, fc.record({ ...is("die"), at: n })],
     [5, fc.record({ ...is("lazy"), on: fc.boolean() })],
-    [10, fc.record({ ...is("refuse"), on: fc.boolean() })],
     [40, fc.record({ ...is("advance"), ms: fc.constantFrom(1, 500, 4_000, 9_999, 10_001, 70_000) })],
   ];
   return fc.oneof(...weighted.map(([weight, arbitrary]) => ({ weight, arbitrary })));

@@ -38,10 +38,10 @@ export class SharingServer extends FakeBackend {
   /** Answers to its questions, by their ids. */
   readonly replies = new Map<RequestId, Message[]>();
   readonly #ids = new Set<RequestId>();
-  readonly #world: { readonly refuses: boolean; readonly now: number };
+  readonly #world: { readonly now: number };
 
   constructor(
-    world: { readonly refuses: boolean; readonly now: number },
+    world: { readonly now: number },
     { pid, owner, events, autoInitialize }: {
       readonly pid: number;
       readonly owner: BackendOwner;
@@ -88,7 +88,7 @@ export class SharingServer extends FakeBackend {
     this.#ids.add(id);
     if (method === "initialize") return;
     const uri = params.uri as string;
-    const isRefused = method === "resources/subscribe" && this.#world.refuses;
+    const isRefused = method === "resources/subscribe" && params.isRefused === true;
     // It does what it is asked in order; the answer may take its time.
     if (method === "resources/subscribe" && !isRefused) this.subscribed.add(uri);
     if (method === "resources/unsubscribe") this.subscribed.delete(uri);

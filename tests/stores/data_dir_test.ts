@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { DataDir } from "../../stores/data_dir.ts";
-import { assertRefused, Folder, mountTmpfs } from "./helpers.ts";
+import { assertRefused, Folder, MAY_MOUNT, mountTmpfs } from "./helpers.ts";
 
 Deno.test("A folder that is missing is made with all above it, for its owner only", () => {
   using folder = new Folder();
@@ -86,32 +86,38 @@ Deno.test("A file in the folder's place, or above it, is refused", () => {
   assertEquals(Deno.readTextFileSync(folder.file("data")), "mine");
 });
 
-Deno.test("A folder that cannot be written is refused", () => {
-  using folder = new Folder();
-  const path = folder.file("mounted");
-  using mounted = mountTmpfs(path, "ro,size=1m");
-  if (mounted === undefined) return;
-  const words = ["Read-only file system", "DATA_DIR"];
-  assertRefused(() => new DataDir(path), {
-    problem: "notWritable",
-    path: folder.file("mounted/gateway.lock"),
-    words,
-  });
-  const below = folder.file("mounted/data");
-  assertRefused(() => new DataDir(below), { problem: "notWritable", path: below, words });
+Deno.test({
+  name: "A folder that cannot be written is refused",
+  ignore: !MAY_MOUNT,
+  fn: () => {
+    using folder = new Folder();
+    const path = folder.file("mounted");
+    using _mounted = mountTmpfs(path, "ro,size=1m");
+    const words = ["Read-only file system", "DATA_DIR"];
+    assertRefused(() => new DataDir(path), {
+      problem: "notWritable",
+      path: folder.file("mounted/gateway.lock"),
+      words,
+    });
+    const below = folder.file("mounted/data");
+    assertRefused(() => new DataDir(below), { problem: "notWritable", path: below, words });
+  },
 });
 
-Deno.test("A full disk is refused", () => {
-  using folder = new Folder();
-  const path = folder.file("mounted");
-  using mounted = mountTmpfs(path, "size=4k,nr_inodes=2");
-  if (mounted === undefined) return;
-  Deno.writeFileSync(folder.file("mounted/filler"), new Uint8Array(4_096));
-  assertRefused(() => new DataDir(path), {
-    problem: "full",
-    path: folder.file("mounted/gateway.lock"),
-    words: ["no space is left", "DATA_DIR"],
-  });
+Deno.test({
+  name: "A full disk is refused",
+  ignore: !MAY_MOUNT,
+  fn: () => {
+    using folder = new Folder();
+    const path = folder.file("mounted");
+    using _mounted = mountTmpfs(path, "size=4k,nr_inodes=2");
+    Deno.writeFileSync(folder.file("mounted/filler"), new Uint8Array(4_096));
+    assertRefused(() => new DataDir(path), {
+      problem: "full",
+      path: folder.file("mounted/gateway.lock"),
+      words: ["no space is left", "DATA_DIR"],
+    });
+  },
 });
 
 Deno.test("A process that is killed lets go, though what it started lives on", async () => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { type DatabaseKind, openDatabase, transact } from "../../stores/database.ts";
-import { assertRefused, Folder, mountTmpfs } from "./helpers.ts";
+import { assertRefused, Folder, MAY_MOUNT, mountTmpfs } from "./helpers.ts";
 
 const STEPS = [
   "CREATE TABLE notes (text TEXT)",
@@ -182,39 +182,45 @@ Deno.test("A file that another program holds is waited for, not for long, and re
   openDatabase(path, KIND).close();
 });
 
-Deno.test("A read-only file system is refused with what to do", () => {
-  using folder = new Folder();
-  const path = folder.file("mounted/notes.db");
-  using mounted = mountTmpfs(folder.file("mounted"), "ro,size=1m");
-  if (mounted === undefined) return;
-  assertRefused(() => openDatabase(path, KIND), {
-    problem: "notWritable",
-    path,
-    words: ["Read-only file system", "DATA_DIR"],
-  });
+Deno.test({
+  name: "A read-only file system is refused with what to do",
+  ignore: !MAY_MOUNT,
+  fn: () => {
+    using folder = new Folder();
+    const path = folder.file("mounted/notes.db");
+    using _mounted = mountTmpfs(folder.file("mounted"), "ro,size=1m");
+    assertRefused(() => openDatabase(path, KIND), {
+      problem: "notWritable",
+      path,
+      words: ["Read-only file system", "DATA_DIR"],
+    });
+  },
 });
 
-Deno.test("A full disk is refused at the opening with what to do, and the same file opens once there is room", () => {
-  using folder = new Folder();
-  const path = folder.file("mounted/notes.db");
-  using mounted = mountTmpfs(folder.file("mounted"), "size=64k");
-  if (mounted === undefined) return;
-  const filler = folder.file("mounted/filler");
-  const fill = (bytes: number) => {
-    using file = Deno.openSync(filler, { write: true, create: true, truncate: true });
-    try {
-      for (let at = 0; at < bytes; at += 4_096) file.writeSync(new Uint8Array(4_096));
-    } catch {
-      // That is what it is for.
+Deno.test({
+  name: "A full disk is refused at the opening with what to do, and the same file opens once there is room",
+  ignore: !MAY_MOUNT,
+  fn: () => {
+    using folder = new Folder();
+    const path = folder.file("mounted/notes.db");
+    using _mounted = mountTmpfs(folder.file("mounted"), "size=64k");
+    const filler = folder.file("mounted/filler");
+    const fill = (bytes: number) => {
+      using file = Deno.openSync(filler, { write: true, create: true, truncate: true });
+      try {
+        for (let at = 0; at < bytes; at += 4_096) file.writeSync(new Uint8Array(4_096));
+      } catch {
+        // That is what it is for.
+      }
+    };
+    for (const left of [0, 8_192, 16_384, 40_960]) {
+      fill(65_536 - left);
+      assertRefused(() => openDatabase(path, KIND), { problem: "full", path, words: ["make some"] });
     }
-  };
-  for (const left of [0, 8_192, 16_384, 40_960]) {
-    fill(65_536 - left);
-    assertRefused(() => openDatabase(path, KIND), { problem: "full", path, words: ["make some"] });
-  }
-  Deno.removeSync(filler);
-  using database = openDatabase(path, KIND);
-  assertEquals(valueOf(database, "SELECT count(*) FROM notes"), 0);
+    Deno.removeSync(filler);
+    using database = openDatabase(path, KIND);
+    assertEquals(valueOf(database, "SELECT count(*) FROM notes"), 0);
+  },
 });
 
 Deno.test("A transaction that throws changes nothing, and the next one can begin", () => {

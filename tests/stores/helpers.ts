@@ -38,16 +38,34 @@ export function assertRefused(
   return error;
 }
 
-/** A file system of its own, of a size in KiB; undefined where this process may not mount one. */
-export function mountTmpfs(path: string, options: string): Disposable | undefined {
-  const run = (command: string, ...args: string[]) => {
-    try {
-      return new Deno.Command(command, { args, stdout: "null", stderr: "null" }).outputSync().success;
-    } catch {
-      return false;
-    }
-  };
+/** Whether this process may mount file systems. */
+export const MAY_MOUNT = mayMount();
+
+/**
+ * A file system of its own, gone at the end. For tests that are ignored unless {@link MAY_MOUNT}.
+ *
+ * @param options Of tmpfs, such as `size=64k`.
+ */
+export function mountTmpfs(path: string, options: string): Disposable {
   Deno.mkdirSync(path, { recursive: true });
-  if (!run("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)) return undefined;
-  return { [Symbol.dispose]: () => void run("umount", "-l", path) };
+  if (!succeeds("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)) {
+    throw new Error(`Cannot mount ${path}`);
+  }
+  return { [Symbol.dispose]: () => void succeeds("umount", "-l", path) };
+}
+
+function mayMount(): boolean {
+  if (Deno.uid() !== 0) return false;
+  using folder = new Folder();
+  const path = folder.file("mounted");
+  Deno.mkdirSync(path);
+  return succeeds("mount", "-t", "tmpfs", "tmpfs", path) && succeeds("umount", path);
+}
+
+function succeeds(command: string, ...args: string[]): boolean {
+  try {
+    return new Deno.Command(command, { args, stdout: "null", stderr: "null" }).outputSync().success;
+  } catch {
+    return false;
+  }
 }
