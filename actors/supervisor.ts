@@ -242,6 +242,11 @@ export class Supervisor {
     return notFound(tombstone.verdict);
   }
 
+  /** Whether the gateway shuts down. */
+  get draining(): boolean {
+    return this.#drain !== undefined;
+  }
+
   /** What is limited, how much of it is taken, and which servers are in quarantine. */
   get door(): Pick<Door, "counts" | "limits" | "quarantined"> {
     return this.#door;

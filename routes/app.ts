@@ -9,7 +9,7 @@ import { RegExpRouter } from "hono/router/reg-exp-router";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import type { Access, Denial } from "./access.ts";
-import { health } from "./health.ts";
+import { health, ready } from "./health.ts";
 import { rpcErrorResponse } from "./http_reply.ts";
 import { mcpRoute, type McpRouteOptions } from "./mcp.ts";
 import { problem } from "./problem.ts";
@@ -106,6 +106,7 @@ function routes(options: McpRouteOptions & SessionRouteOptions): Hono<Env> {
     }
     return mcp({ request: c.req.raw, serverId, principal });
   });
+  app.get("/ready", (c) => ready(options, c.env));
   addSessionRoutes(app, options);
   // Somebody may have put a session's id where its handle belongs.
   app.notFound((c) => problem({ code: "notFound", detail: withoutIds(c.req.path) }));
