@@ -102,7 +102,7 @@ function check(path: string, { applicationId, migrations, holds }: DatabaseKind)
         `it is: run the later version that wrote it, or move it away to start without ${holds}`,
     );
   }
-  // The first thing that is wrong. A file of one MiB takes about a millisecond.
+  // The first thing that is wrong. Takes one to two milliseconds for each MiB.
   const found = String(database.value("PRAGMA quick_check(1)"));
   if (found !== "ok") {
     throw StoreError.of(new Error(`malformed: ${found.replaceAll("\n", " ")}`), path, holds);

@@ -8,12 +8,12 @@ import { assertNoneLeft, Gateway, type GatewayOptions, passMs } from "./gateway.
 import { post, RawSession } from "./raw_client.ts";
 
 const MIB = 1024 * 1024;
-const FLOOD_BYTES = 240 * MIB;
+const FLOOD_BYTES = 300 * MIB;
 const STALL_MS = 4_000;
 /** What the gateway may grow by for a client that does not read: the bound, and the garbage of getting there. */
 const MAX_GROWTH_BYTES = 40 * MIB;
 /** And while all of a flood goes through it to nobody: garbage between two collections, however long the flood. */
-const MAX_GARBAGE_BYTES = 190 * MIB;
+const MAX_GARBAGE_BYTES = 230 * MIB;
 /** How long an echo may take beside a flood, on a busy machine of two cores. */
 const MAX_ECHO_MS = 2_000;
 
