@@ -116,7 +116,12 @@ Deno.test("One request too many of a session gets 429 and reaches nobody", async
   const session = { maxInFlightPerSession: 2 };
   await using gateway = await Gateway.start({ servers: { echo: { ...fixture("echo_server"), session } } });
   const client = await RawSession.open(gateway, "echo");
-  const slow = [client.call("slow", { ms: 1_500 }), client.call("slow", { ms: 1_500 })];
+  const slow = [client.call("slow", { ms: 4_000 }), client.call("slow", { ms: 4_000 })];
+  // Two connections take their time to be there.
+  for (let inFlight = 0; inFlight < 2;) {
+    const { sessions } = await (await fetch(`${gateway.origin}/sessions`)).json();
+    inFlight = sessions[0].inFlight;
+  }
   const { status, message } = await post(gateway.url("echo"), { id: "x", method: "ping" }, {
     sessionId: client.id,
   });
