@@ -323,3 +323,33 @@ Deno.test("A client that is cut off from a shared child is no failure of the ser
   }
   assertEquals(harness.supervisor.door.quarantined, []);
 });
+
+Deno.test("A process that was only started ahead goes before an opening is refused at MAX_PROCESSES", async () => {
+  const { clock } = new Harness();
+  let spare = 1;
+  const source = {
+    ...perSessionSource((owner, events) => new FakeBackend(owner, events, { autoInitialize: true })),
+    get spare() {
+      return spare;
+    },
+    // It takes its time to leave.
+    yieldOne: () => (clock.after(150, () => spare = 0), spare > 0),
+  };
+  const supervisor = new Supervisor({
+    clock,
+    servers: [{ id: "warm", limits: LIMITS, backend: source }],
+    limits: { maxSessions: 9, maxSessionsPerPrincipal: 9, maxProcesses: 1 },
+    admissionWaitMs: WAIT_MS,
+  });
+  const reply = new FakeReply();
+  const opener = { tag: "message", message: INITIALIZE, reply } as const;
+  supervisor.open({ serverId: "warm", principal: "anyone", opener, implicitVersion: undefined });
+  await clock.advance(100);
+  assertEquals([isOpened(reply), supervisor.door.counts.waiting], [false, 1]);
+  await clock.advance(100);
+  assertEquals([isOpened(reply), supervisor.door.counts.waiting, supervisor.door.counts.processes], [
+    true,
+    0,
+    1,
+  ]);
+});
