@@ -10,6 +10,7 @@ import { END_REASONS, ENDED_BY, type EndedBy, type EndReason } from "./end_reaso
 import type { TtlInForce } from "./lifetime.ts";
 import type { SessionContext } from "./session_options.ts";
 import type { SessionState } from "./session.ts";
+import type { SessionKind } from "./session_kind.ts";
 import { Timeline, type TimelineEvent } from "./timeline.ts";
 import type { Tombstone } from "./tombstones.ts";
 
@@ -65,6 +66,7 @@ export function noteMissed(verdict: Verdict, { gaps, clock }: Pick<SessionContex
 export interface AccountOptions {
   readonly handle: string;
   readonly principal: string;
+  readonly kind: SessionKind;
   readonly context: SessionContext;
 }
 
@@ -72,13 +74,15 @@ export interface AccountOptions {
 export class Account {
   readonly handle: string;
   readonly principal: string;
+  readonly kind: SessionKind;
   readonly timeline: Timeline;
   readonly #context: SessionContext;
   #verdict: Verdict | undefined;
 
-  constructor({ handle, principal, context }: AccountOptions) {
+  constructor({ handle, principal, kind, context }: AccountOptions) {
     this.handle = handle;
     this.principal = principal;
+    this.kind = kind;
     this.#context = context;
     this.timeline = new Timeline(context.clock.wallTime());
   }
@@ -162,13 +166,13 @@ export class Account {
 
   /** What stays of a session that is over. */
   tombstone(protocolVersion: string | undefined): Tombstone {
-    const { handle, principal, timeline } = this;
+    const { handle, principal, kind, timeline } = this;
     const verdict = this.#verdict!;
     return {
       handle,
       serverId: this.#context.serverId,
       principal,
-      kind: "streamable",
+      kind,
       protocolVersion,
       openedAt: timeline.openedAt,
       endedAt: verdict.at,

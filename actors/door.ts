@@ -22,6 +22,7 @@ import { Alarm } from "./alarm.ts";
 import type { ClientMessage } from "./mail.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Session } from "./session.ts";
+import type { SessionKind } from "./session_kind.ts";
 
 /** A client's wish for a session. */
 export interface Opening {
@@ -31,6 +32,8 @@ export interface Opening {
   readonly opener: ClientMessage;
   /** The version with which the gateway initializes in the client's place; undefined where the client does. */
   readonly implicitVersion: string | undefined;
+  /** By which door the client comes in; `streamable` unless given. */
+  readonly kind?: SessionKind;
 }
 
 /** How to make a {@link Door}. */

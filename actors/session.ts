@@ -48,6 +48,7 @@ import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
 import type { StreamLoss } from "./client.ts";
 import type { ClientMessage, Mail, OpenStream, Signal } from "./mail.ts";
+import type { SessionKind } from "./session_kind.ts";
 import type { SessionContext, SessionOptions } from "./session_options.ts";
 import type { Tombstone } from "./tombstones.ts";
 
@@ -62,7 +63,7 @@ const log = logger("session");
 /** See the module's documentation. */
 export class Session {
   readonly id: string;
-  readonly kind = "streamable";
+  readonly kind: SessionKind;
   /** Whether its backend counts as a process of its own. */
   readonly ownsProcess: boolean;
 
@@ -86,14 +87,15 @@ export class Session {
   #closed: PromiseWithResolvers<void> | undefined;
   #isClosed = false;
 
-  constructor({ id, handle, principal, context, ownsProcess, implicitVersion }: SessionOptions) {
+  constructor({ id, handle, principal, context, ownsProcess, implicitVersion, kind }: SessionOptions) {
     const { clock, limits, scale, random } = context;
     const now = clock.now();
     this.id = id;
+    this.kind = kind ?? "streamable";
     this.ownsProcess = ownsProcess;
     this.#context = context;
     this.#implicitVersion = implicitVersion;
-    this.#account = new Account({ handle, principal, context });
+    this.#account = new Account({ handle, principal, context, kind: this.kind });
     this.#lifetime = new Lifetime({
       limits,
       scale,

@@ -11,6 +11,7 @@ import type { IdleGaps } from "./idle_gaps.ts";
 import type { LifetimeLimits } from "./lifetime.ts";
 import type { TtlScale } from "./pressure.ts";
 import type { Session } from "./session.ts";
+import type { SessionKind } from "./session_kind.ts";
 
 /** Durations in ms. */
 export interface SessionLimits extends ConversationLimits, LifetimeLimits {
@@ -50,4 +51,6 @@ export interface SessionOptions {
   readonly ownsProcess: boolean;
   /** Set where the client sent no `initialize`: the version that the gateway's own one names. */
   readonly implicitVersion: string | undefined;
+  /** By which door its client came in; `streamable` unless given. */
+  readonly kind?: SessionKind;
 }

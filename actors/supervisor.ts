@@ -51,6 +51,7 @@ export type { IdleGaps, TtlAdvice } from "./idle_gaps.ts";
 export type { TtlInForce } from "./lifetime.ts";
 export { loadOf, type PressureReading, type TtlScale } from "./pressure.ts";
 export type { Session, SessionState } from "./session.ts";
+export { SESSION_KINDS, type SessionKind } from "./session_kind.ts";
 export type { SessionLimits } from "./session_options.ts";
 export type { SweepReport } from "./sweeper.ts";
 export type { Counters, TimelineEntry } from "./timeline.ts";
@@ -300,11 +301,11 @@ export class Supervisor {
     });
   }
 
-  #start({ serverId, principal, opener, implicitVersion }: Opening, { ownsProcess }: Claim): Session {
+  #start({ serverId, principal, opener, ...asked }: Opening, { ownsProcess }: Claim): Session {
     const id = newSessionId();
     const context = this.#contexts.get(serverId)!;
     const handle = publicHandle(id);
-    const session = new Session({ id, handle, principal, context, ownsProcess, implicitVersion });
+    const session = new Session({ id, handle, principal, context, ownsProcess, ...asked });
     session.start(opener);
     this.#sessions.set(id, session);
     this.#byHandle.set(session.handle, session);

@@ -39,6 +39,7 @@ import {
   TtlScale,
 } from "./pressure.ts";
 import type { Session } from "./session.ts";
+import { KIND_WORDS, type SessionKind } from "./session_kind.ts";
 
 /** Servers closed at a time unless more or fewer are asked for. Each close may wait for a process to obey. */
 const CLOSE_CONCURRENCY = 32;
@@ -226,11 +227,11 @@ export class Sweeper {
     // Whatever becomes of this one, the next comes in its time.
     this.#nextSweepAt = startedAt + this.#intervalMs;
     const { load } = loadOf(this.#reading);
-    const { asked, expired } = await this.#ask();
-    if (expired > 0) {
-      log.info("Cleaning up {count} expired streamable session(s)", { count: expired });
-      this.#closing.run();
+    const { asked, expired, byKind } = await this.#ask();
+    for (const [kind, count] of byKind) {
+      log.info(`Cleaning up {count} expired ${KIND_WORDS[kind].many}`, { count, kind });
     }
+    if (expired > 0) this.#closing.run();
     const evicted = this.#evicting ? await this.#evict() : 0;
     const at = this.#clock.wallTime();
     const tookMs = this.#clock.now() - startedAt;
@@ -243,20 +244,24 @@ export class Sweeper {
   }
 
   /** Asks every session, in slices, and queues those that expired. None is found twice. */
-  async #ask(): Promise<{ asked: number; expired: number }> {
+  async #ask(): Promise<{ asked: number; expired: number; byKind: Iterable<[SessionKind, number]> }> {
     let expired = 0;
+    const byKind = new Map<SessionKind, number>();
     let asked = 0;
     let sliceAt = this.#clock.now();
     for (const session of this.#options.sessions()) {
       asked++;
-      if (session.expired && this.#closing.add(session)) expired++;
+      if (session.expired && this.#closing.add(session)) {
+        expired++;
+        byKind.set(session.kind, (byKind.get(session.kind) ?? 0) + 1);
+      }
       if (asked % ASKED_AT_ONCE !== 0) continue;
       const workedMs = this.#clock.now() - sliceAt;
       if (workedMs < SLICE_MS) continue;
       await new Promise<void>((resolve) => void this.#clock.after(REST_FACTOR * workedMs, resolve));
       sliceAt = this.#clock.now();
     }
-    return { asked, expired };
+    return { asked, expired, byKind };
   }
 
   /** Ends idle sessions that may go, those due earliest first, until memory is no longer short. */
@@ -355,7 +360,7 @@ class ClosingQueue {
 
   #close(session: Session): void {
     const { reason, idleMs, instant } = session.verdict!;
-    log.debug("Closing streamable session {handle} (idle for {idleS}s)", {
+    log.debug(`Closing ${KIND_WORDS[session.kind].one}{handle} (idle for {idleS}s)`, {
       handle: session.handle,
       idleS: Math.floor((idleMs + this.#clock.now() - instant) / 1000),
     });

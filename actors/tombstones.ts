@@ -4,6 +4,7 @@
  * @module
  */
 import type { Verdict } from "./account.ts";
+import type { SessionKind } from "./session_kind.ts";
 import type { Counters, TimelineEntry } from "./timeline.ts";
 
 /** The record of one ended session. Instants are wall time in ms since the Unix epoch. */
@@ -11,7 +12,7 @@ export interface Tombstone {
   readonly handle: string;
   readonly serverId: string;
   readonly principal: string;
-  readonly kind: "streamable";
+  readonly kind: SessionKind;
   readonly protocolVersion: string | undefined;
   readonly openedAt: number;
   readonly endedAt: number;

@@ -6,6 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { SESSION_KINDS, type SessionKind } from "../actors/supervisor.ts";
 import { MAX_MS } from "../config/types.ts";
 import type { Failure } from "../errors.ts";
 import type { Identity } from "./access.ts";
@@ -18,7 +19,6 @@ const DEFAULT_LIMIT = 100;
 const MAX_TOLD = 5;
 
 const STATES = ["starting", "active", "expired", "ended"] as const;
-const KINDS = ["streamable", "bridge"] as const;
 const SORTS = ["openedAt", "idleMs", "deadline", "endedAt"] as const;
 const ORDERS = ["asc", "desc"] as const;
 
@@ -29,7 +29,7 @@ export type Order = typeof ORDERS[number];
 export interface Filter {
   readonly serverId?: string | undefined;
   readonly state?: typeof STATES[number] | undefined;
-  readonly kind?: typeof KINDS[number] | undefined;
+  readonly kind?: SessionKind | undefined;
   readonly minIdleMs?: number | undefined;
 }
 
@@ -45,7 +45,7 @@ const flag = oneOf(["true", "false"]).transform((value) => value === "true");
 const FILTERS = {
   serverId: z.string().optional(),
   state: oneOf(STATES).optional(),
-  kind: oneOf(KINDS).optional(),
+  kind: oneOf(SESSION_KINDS).optional(),
   minIdleMs: whole(0, MAX_MS).optional(),
 };
 

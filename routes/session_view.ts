@@ -9,6 +9,7 @@ import {
   END_REASONS,
   type EndReason,
   type Session,
+  type SessionKind,
   type SessionState,
   type SupervisedServer,
   type TimelineEntry,
@@ -24,7 +25,7 @@ export interface SessionView {
   readonly id: string;
   readonly serverId: string;
   readonly principal: string;
-  readonly kind: string;
+  readonly kind: SessionKind;
   readonly state: SessionState;
   readonly protocolVersion: string | null;
   readonly openedAt: string;

@@ -106,6 +106,39 @@ Deno.test("Sweeper counts all that expired in one line", async () => {
   assertEquals(log.lines.filter((line) => line.startsWith("Closing streamable session")).length, 3);
 });
 
+Deno.test("Sweeper counts each kind by itself, and calls bridge sessions clients", async () => {
+  await using log = await LogCapture.start();
+  const harness = new Harness();
+  const first = await harness.open("bridge");
+  await harness.open("bridge");
+  await harness.open();
+  await harness.clock.advance(TTL);
+  using _ = new Sweeping(harness, { intervalMs: 20_000 });
+  const before = log.lines.length;
+  await harness.clock.advance(20_000);
+  const lines = log.lines.slice(before);
+  assert(lines.includes("Cleaning up 2 expired bridge client(s)"));
+  assert(lines.includes("Cleaning up 1 expired streamable session(s)"));
+  assert(lines.includes(`Closing bridge client client_${first.session.handle} (idle for 320s)`));
+  assertEquals(lines.filter((line) => line.startsWith("Closing streamable session")).length, 1);
+});
+
+Deno.test("A session keeps its kind to its tombstone", async () => {
+  for (
+    const [asked, kind] of [[undefined, "streamable"], ["streamable", "streamable"], [
+      "bridge",
+      "bridge",
+    ]] as const
+  ) {
+    const harness = new Harness();
+    const { session } = await harness.open(asked);
+    assertEquals(session.kind, kind);
+    await session.end("admin");
+    await settle();
+    assertEquals(harness.supervisor.tombstones.get(session.handle)?.kind, kind);
+  }
+});
+
 Deno.test("Sweeper that finds nothing says nothing", async () => {
   await using log = await LogCapture.start();
   const harness = new Harness();

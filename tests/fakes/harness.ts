@@ -6,6 +6,7 @@
 import {
   type AdmissionLimits,
   type Session,
+  type SessionKind,
   type SessionLimits,
   type SupervisedServer,
   Supervisor,
@@ -108,20 +109,26 @@ export class Harness {
   }
 
   /** Sends an opener, and returns its reply at once. */
-  opening(message: Message, implicitVersion?: string, principal = PRINCIPAL): FakeReply {
+  opening(
+    message: Message,
+    implicitVersion?: string,
+    principal = PRINCIPAL,
+    kind?: SessionKind,
+  ): FakeReply {
     const reply = new FakeReply();
     this.supervisor.open({
       serverId: SERVER,
       principal,
       opener: { tag: "message", message, reply },
       implicitVersion,
+      ...(kind !== undefined && { kind }),
     });
     return reply;
   }
 
   /** Opens a session with `initialize`. */
-  async open(): Promise<{ session: Session; backend: FakeBackend; reply: FakeReply }> {
-    const reply = this.opening(request("initialize", { id: "init" }));
+  async open(kind?: SessionKind): Promise<{ session: Session; backend: FakeBackend; reply: FakeReply }> {
+    const reply = this.opening(request("initialize", { id: "init" }), undefined, PRINCIPAL, kind);
     await settle();
     assertExists(reply.sessionId, "the opening named no session");
     const session = this.supervisor.find(SERVER, reply.sessionId, PRINCIPAL);

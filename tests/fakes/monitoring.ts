@@ -5,7 +5,7 @@
  * @module
  */
 import { assert, assertEquals, assertExists } from "@std/assert";
-import type { Session, SupervisedServer } from "../../actors/supervisor.ts";
+import type { Session, SessionKind, SupervisedServer } from "../../actors/supervisor.ts";
 import { Access, digestOf, type Token } from "../../routes/access.ts";
 import { createApp } from "../../routes/app.ts";
 import { BODY_DEFAULTS, BodyReader } from "../../routes/body.ts";
@@ -119,7 +119,11 @@ export class Monitoring implements AsyncDisposable {
 
   /** Opens a session. */
   async open(
-    { serverId = SERVER, principal = "anyone" }: { serverId?: string; principal?: string } = {},
+    { serverId = SERVER, principal = "anyone", kind }: {
+      serverId?: string;
+      principal?: string;
+      kind?: SessionKind;
+    } = {},
   ): Promise<{ session: Session; backend: FakeBackend; id: string; handle: string }> {
     const reply = new FakeReply();
     const before = this.harness.backends.length;
@@ -128,6 +132,7 @@ export class Monitoring implements AsyncDisposable {
       principal,
       opener: { tag: "message", message: request("initialize", { id: "init" }), reply },
       implicitVersion: undefined,
+      ...(kind !== undefined && { kind }),
     });
     await settle();
     assertExists(reply.sessionId, "the opening named no session");

@@ -71,6 +71,20 @@ Deno.test("What never expires has null for a TTL and a deadline", async () => {
   });
 });
 
+Deno.test("Sessions are told apart by their kind, while they live and afterwards", async () => {
+  await using monitoring = await Monitoring.start();
+  const streamable = await monitoring.open();
+  const bridge = await monitoring.open({ kind: "bridge" });
+  for (const [kind, { handle }] of [["streamable", streamable], ["bridge", bridge]] as const) {
+    assertEquals(await monitoring.handles(`/sessions?kind=${kind}`), [handle]);
+    assertEquals((await monitoring.get(`/sessions/${handle}`)).body.kind, kind);
+  }
+  await bridge.session.end("admin");
+  assertEquals(await monitoring.handles("/sessions?kind=bridge"), []);
+  assertEquals(await monitoring.handles("/sessions?kind=bridge&state=ended"), [bridge.handle]);
+  assertEquals(await monitoring.handles("/sessions?kind=streamable&state=ended"), []);
+});
+
 Deno.test("Each filter takes what it says, and filters add up", async () => {
   await using monitoring = await Monitoring.start({ limits: { idleTtlMs: 100_000 } });
   const { clock } = monitoring.harness;
