@@ -23,22 +23,21 @@
  *
  * @module
  */
-import { type ClosePace, HURRIED_PACE, type OpenBackend, SHUTDOWN_PACE } from "../backends/backend.ts";
-import { type BackendSource, perSessionSource } from "../backends/source.ts";
+import { type ClosePace, HURRIED_PACE, SHUTDOWN_PACE } from "../backends/backend.ts";
 import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import { noteMissed, notFound } from "./account.ts";
 import { Events } from "./events.ts";
-import { IdleGaps } from "./idle_gaps.ts";
+import type { IdleGaps } from "./idle_gaps.ts";
 import { Inbox } from "./inbox.ts";
 import type { AdmissionLimits, Claim } from "./admission.ts";
 import { Door, type Opening } from "./door.ts";
 import { newSessionId, publicHandle } from "./session_id.ts";
 import { TtlScale } from "./pressure.ts";
 import { Session } from "./session.ts";
-import type { SessionContext, SessionLimits } from "./session_options.ts";
+import { Roster, type SupervisedServer } from "./roster.ts";
 import { Tombstones } from "./tombstones.ts";
 
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
@@ -51,6 +50,7 @@ export type { IdleGaps, TtlAdvice } from "./idle_gaps.ts";
 export type { TtlInForce } from "./lifetime.ts";
 export { loadOf, type PressureReading, type TtlScale } from "./pressure.ts";
 export type { Session, SessionState } from "./session.ts";
+export type { SupervisedServer } from "./roster.ts";
 export { SESSION_KINDS, type SessionKind } from "./session_kind.ts";
 export type { SessionLimits } from "./session_options.ts";
 export type { SweepReport } from "./sweeper.ts";
@@ -61,18 +61,6 @@ export type { Tombstone } from "./tombstones.ts";
 const MAX_OPENINGS = 1_000;
 /** How often a drain looks whether anything is still in flight. */
 const DRAIN_POLL_MS = 25;
-
-/** A server as the supervisor knows it. */
-export interface SupervisedServer {
-  readonly id: string;
-  readonly limits: SessionLimits;
-  /** Where each limit comes from, such as `default` or `file`. For display. */
-  readonly origins?: Readonly<Record<string, string>>;
-  /** Where its backends come from; a function opens one of its own for each session; or why none can be opened. */
-  readonly backend: OpenBackend | BackendSource | Failure;
-  /** How many sessions it may have; any number unless given. */
-  readonly maxSessions?: number;
-}
 
 /** How to make a {@link Supervisor}. */
 export interface SupervisorOptions {
@@ -113,11 +101,7 @@ const log = logger("supervisor");
 /** See the module's documentation. */
 export class Supervisor {
   readonly #clock: Clock;
-  readonly #servers: ReadonlyMap<string, SupervisedServer>;
-  /** Where the backends of each server come from, or why there are none. */
-  readonly #sources: ReadonlyMap<string, BackendSource | Failure>;
-  /** What the sessions of each server share. */
-  readonly #contexts: ReadonlyMap<string, SessionContext>;
+  readonly #roster: Roster;
   readonly #inbox: Inbox<Supervisor, Opening, Signal>;
   /** Every session that still holds something, by its id. */
   readonly #sessions = new Map<string, Session>();
@@ -139,38 +123,28 @@ export class Supervisor {
   constructor({ clock, servers, ...options }: SupervisorOptions) {
     this.#clock = clock;
     this.startedAt = clock.wallTime();
-    this.#servers = new Map(Array.from(servers, (server) => [server.id, server]));
     this.tombstones = new Tombstones(options.tombstones ?? TOMBSTONES);
     this.#door = new Door({
       clock,
       limits: options.limits ?? NO_LIMITS,
       waitMs: options.admissionWaitMs ?? 0,
-      spareProcesses: () => this.#openable().reduce((sum, { spare }) => sum + spare, 0),
-      yieldSpare: () => this.#openable().some((source) => source.yieldOne()),
+      spareProcesses: () => this.#roster.spare,
+      yieldSpare: () => this.#roster.yieldOne(),
       sessions: () => this.#sessions.values(),
       open: (opening, claim) => this.#start(opening, claim),
       ring: () => this.#inbox.signal({ tag: "waited" }),
       gone: (opening) => this.#inbox.signal({ tag: "gone", opening }),
       onWant: options.onWant ?? (() => {}),
     });
-    const shared = {
+    this.#roster = new Roster(servers, {
       clock,
       scale: options.scale ?? new TtlScale({ minTtlMs: 0 }),
       random: options.random ?? Math.random,
       events: this.events,
-      onActive: (session: Session) => this.#inbox.signal({ tag: "active", session }),
-      onOver: (session: Session) => this.#inbox.signal({ tag: "over", session }),
-      onEnded: (session: Session) => this.#inbox.signal({ tag: "ended", session }),
-    };
-    this.#sources = new Map(Array.from(this.#servers.values(), ({ id, backend }) => [
-      id,
-      typeof backend === "function" ? perSessionSource(backend) : backend,
-    ]));
-    this.#contexts = new Map(Array.from(this.#servers.values(), ({ id, limits }) => {
-      const source = this.#sources.get(id)!;
-      const openBackend = "code" in source ? cannotOpen : source.open;
-      return [id, { ...shared, serverId: id, limits, openBackend, gaps: new IdleGaps() }];
-    }));
+      onActive: (session) => this.#inbox.signal({ tag: "active", session }),
+      onOver: (session) => this.#inbox.signal({ tag: "over", session }),
+      onEnded: (session) => this.#inbox.signal({ tag: "ended", session }),
+    });
     this.#inbox = new Inbox<Supervisor, Opening, Signal>(this, {
       maxMail: MAX_OPENINGS,
       onMail: (self, opening) => self.#onOpen(opening),
@@ -184,23 +158,17 @@ export class Supervisor {
 
   /** Begins to start processes ahead, where servers want that. */
   start(): void {
-    for (const source of this.#openable()) source.start();
-  }
-
-  #openable(): BackendSource[] {
-    return Array.from(this.#sources.values()).filter((source): source is BackendSource =>
-      !("code" in source)
-    );
+    this.#roster.start();
   }
 
   /** The servers that are configured. */
   get servers(): Iterable<SupervisedServer> {
-    return this.#servers.values();
+    return this.#roster.servers;
   }
 
   /** Whether a server by that id is configured. */
   hasServer(serverId: string): boolean {
-    return this.#servers.has(serverId);
+    return this.#roster.get(serverId) !== undefined;
   }
 
   /** Every session that still holds something, oldest first. */
@@ -239,7 +207,7 @@ export class Supervisor {
     const tombstone = this.tombstones.get(publicHandle(sessionId));
     const isTheirs = tombstone?.serverId === serverId && tombstone.principal === principal;
     if (!isTheirs) return notFound(undefined);
-    if (request) noteMissed(tombstone.verdict, this.#contexts.get(serverId)!);
+    if (request) noteMissed(tombstone.verdict, this.#roster.get(serverId)!.context);
     return notFound(tombstone.verdict);
   }
 
@@ -255,7 +223,7 @@ export class Supervisor {
 
   /** How long sessions of a server lay idle. */
   gapsOf(serverId: string): IdleGaps | undefined {
-    return this.#contexts.get(serverId)?.gaps;
+    return this.#roster.get(serverId)?.gaps;
   }
 
   /** Opens a session, or says in the opener's reply why not. A refused opening leaves nothing behind. */
@@ -282,13 +250,12 @@ export class Supervisor {
 
   #onOpen(opening: Opening): void {
     const { serverId, principal, opener } = opening;
-    const server = this.#servers.get(serverId);
-    if (server === undefined) {
+    const served = this.#roster.get(serverId);
+    if (served === undefined) {
       return opener.reply.fail({ code: "serverNotFound", detail: JSON.stringify(serverId) });
     }
     if (this.#drain !== undefined) return opener.reply.fail({ code: "shuttingDown" });
-    const { maxSessions: maxServerSessions = Infinity } = server;
-    const source = this.#sources.get(serverId)!;
+    const { source, server: { maxSessions: maxServerSessions = Infinity } } = served;
     if ("code" in source) return opener.reply.fail(source);
     this.#door.onOpening(opening, {
       principal,
@@ -303,10 +270,12 @@ export class Supervisor {
 
   #start({ serverId, principal, opener, ...asked }: Opening, { ownsProcess }: Claim): Session {
     const id = newSessionId();
-    const context = this.#contexts.get(serverId)!;
+    const served = this.#roster.get(serverId)!;
+    const { context } = served;
     const handle = publicHandle(id);
     const session = new Session({ id, handle, principal, context, ownsProcess, ...asked });
     session.start(opener);
+    served.opened();
     this.#sessions.set(id, session);
     this.#byHandle.set(session.handle, session);
     return session;
@@ -371,13 +340,8 @@ export class Supervisor {
   /** What no session owns goes with the sessions. */
   #closeSources(): void {
     const pace = this.#endPace ?? SHUTDOWN_PACE;
-    void Promise.all(this.#openable().map((source) => source.close(pace))).then(() => {
+    void this.#roster.close(pace).then(() => {
       if (this.#sessions.size === 0) this.#drained.resolve();
     });
   }
 }
-
-/** In the place of a server that no session is opened for. */
-const cannotOpen: OpenBackend = () => {
-  throw new Error("This server cannot be served");
-};
