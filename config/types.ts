@@ -14,6 +14,10 @@ export const MAX_MS = 366 * 24 * 60 * 60 * 1000;
 export const ON_OPEN_STREAM = ["ping", "expire"] as const;
 export type OnOpenStream = typeof ON_OPEN_STREAM[number];
 
+/** Where sessions are written down: see `stores/mod.ts`. */
+export const SESSION_STORES = ["sqlite", "memory"] as const;
+export type SessionStoreName = typeof SESSION_STORES[number];
+
 /** The gateway's own settings, each from a flag, an environment variable, `.env` or its default. */
 export interface Settings {
   readonly host: string;

@@ -9,6 +9,9 @@
  *   SIGKILL where the store is durable. A power cut may take the last seconds and damages nothing.
  * - A method either does all of what it was asked or throws {@link StoreError} and has done nothing.
  * - The store never reads the JSON texts that it keeps. Equal texts of many sessions are kept once.
+ * - JSON texts are well-formed and without NUL, as JSON is; names may hold any character.
+ * - A digest of another form and an instant that is not finite are mistakes of the caller's: a `TypeError`, and nothing
+ *   was done.
  *
  * Listing is by pages in order of keys, so that it can go on while sessions come and go.
  *

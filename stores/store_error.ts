@@ -24,6 +24,10 @@ export type StoreProblem =
   | "newer"
   /** Another program holds the file. */
   | "busy"
+  /** What was to be put down is there already. */
+  | "duplicate"
+  /** It was closed before. */
+  | "closed"
   /** Anything else that the system refused. */
   | "io";
 
@@ -33,13 +37,22 @@ export class StoreError extends Error {
 
   constructor(
     readonly problem: StoreProblem,
-    /** Absolute. */
+    /** Absolute; the name of what is in no file. */
     readonly path: string,
     /** Completes a sentence that begins with the path. */
     detail: string,
     options?: ErrorOptions,
   ) {
     super(`${path} ${detail}`, options);
+  }
+
+  /** Something was asked of what had been closed. */
+  static closed(path: string): StoreError {
+    return new StoreError(
+      "closed",
+      path,
+      "was closed before: nothing is read from it or written to it any more",
+    );
   }
 
   /**
@@ -81,6 +94,7 @@ const SQLITE: readonly (readonly [RegExp, StoreProblem])[] = [
   [/disk is full/, "full"],
   [/readonly database|unable to open/, "notWritable"],
   [/is locked/, "busy"],
+  [/UNIQUE constraint failed/, "duplicate"],
 ];
 
 function problemOf(error: unknown, reason: string): StoreProblem {
@@ -112,6 +126,8 @@ function detailOf(problem: StoreProblem, { reason, holds }: { reason: string; ho
       return `cannot be made (${reason}): move away what is there, or set DATA_DIR to another folder`;
     case "busy":
       return `is held by another program (${reason}): end that one, or let it finish`;
+    case "duplicate":
+      return `holds that already (${reason}), and was left as it is`;
     default:
       return `cannot be used (${reason}): see that its disk is in order, or set DATA_DIR to another folder`;
   }
