@@ -6,7 +6,7 @@
  */
 import { isIP } from "node:net";
 import { z } from "zod";
-import { LOG_FORMATS, LOG_LEVELS, MAX_MS, ON_OPEN_STREAM, type Settings } from "./types.ts";
+import { LOG_FORMATS, LOG_LEVELS, MAX_MS, ON_OPEN_STREAM, SESSION_STORES, type Settings } from "./types.ts";
 
 /** The settings that have a variable and a flag of their own. */
 export type TableSettings = Omit<Settings, "mcpConfigNamed">;
@@ -90,6 +90,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     variable: "DATA_DIR",
     fallback: ".sojourn",
     help: "Folder of what outlives the gateway; made if missing, and for one gateway at a time",
+  },
+  sessionStore: {
+    ...choice("STORE", SESSION_STORES),
+    variable: "SESSION_STORE",
+    fallback: "sqlite",
+    help: "Where sessions are written down: sqlite is a file in DATA_DIR, memory is gone with the gateway",
   },
   streamSessionTtlMs: {
     ...milliseconds(0),

@@ -29,6 +29,7 @@ export interface Settings {
   readonly logDir: string | undefined;
   /** Folder of what outlives the gateway. */
   readonly dataDir: string;
+  readonly sessionStore: SessionStoreName;
   /** Idle time after which a streamable session expires, in ms; 0 means never. */
   readonly streamSessionTtlMs: number;
   /** The same for one that was only initialized; 0 means that the usual one applies. */

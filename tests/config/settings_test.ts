@@ -14,6 +14,7 @@ const DEFAULTS: Settings = {
   logFormat: "text",
   logDir: undefined,
   dataDir: ".sojourn",
+  sessionStore: "sqlite",
   streamSessionTtlMs: 300_000,
   handshakeTtlMs: 0,
   maxLifetimeMs: 0,
@@ -105,6 +106,7 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["LOG_FORMAT", "json", { logFormat: "json" }],
     ["LOG_DIR", "logs", { logDir: "logs" }],
     ["DATA_DIR", "/var/lib/sojourn", { dataDir: "/var/lib/sojourn" }],
+    ["SESSION_STORE", "memory", { sessionStore: "memory" }],
     ["STREAM_SESSION_TTL_MS", "4000", { streamSessionTtlMs: 4000 }],
     ["HANDSHAKE_TTL_MS", "4010", { handshakeTtlMs: 4010 }],
     ["MAX_LIFETIME_MS", "4011", { maxLifetimeMs: 4011 }],
@@ -301,6 +303,11 @@ Deno.test("Levels, formats and choices are taken in any case, and listed where t
   assertEquals(
     refusal(() => read({ env: { ON_OPEN_STREAM: "pong" } })),
     'ON_OPEN_STREAM: "pong" is not allowed: one of ping, expire (from the environment)',
+  );
+  assertEquals(settingsOf({ env: { SESSION_STORE: "Memory" } }).sessionStore, "memory");
+  assertEquals(
+    refusal(() => read({ args: ["--session-store", "redis"] })),
+    '--session-store: "redis" is not allowed: one of sqlite, memory',
   );
   assertEquals(settingsOf({ env: { LOG_LEVEL: "WARN", LOG_FORMAT: "Json" } }), {
     ...DEFAULTS,
