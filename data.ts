@@ -8,12 +8,17 @@ import { type IsOwned, ProcessLedger } from "./backends/process_ledger.ts";
 import type { ProcessTable } from "./backends/process_table.ts";
 import type { Clock } from "./clock.ts";
 import { DataDir } from "./stores/data_dir.ts";
+import type { Settings } from "./config/types.ts";
+import { STORES } from "./stores/mod.ts";
+import type { SessionStore } from "./stores/store.ts";
 import { LEDGER_FILE, SqliteLedger } from "./stores/ledger.ts";
 
 /** What the gateway keeps. The folder is its own until the process ends. */
 export interface Data {
   readonly dir: DataDir;
   readonly ledger: ProcessLedger;
+  /** Closed by whoever writes to it. */
+  readonly store: SessionStore;
 }
 
 /**
@@ -22,14 +27,15 @@ export interface Data {
  * @throws {StoreError} One line that says what is wrong and what to do, such as that another gateway has the folder.
  */
 export function openData(
-  path: string,
+  { dataDir, sessionStore, tombstones }: Pick<Settings, "dataDir" | "sessionStore" | "tombstones">,
   { clock, processes }: { readonly clock: Clock; readonly processes: ProcessTable },
 ): Data {
-  const dir = new DataDir(path);
+  const dir = new DataDir(dataDir);
   try {
     const boot = processes.available ? readBoot() : undefined;
     const rows = new SqliteLedger({ path: dir.file(LEDGER_FILE), boot, startedAt: clock.wallTime() });
-    return { dir, ledger: new ProcessLedger({ rows, processes, clock }) };
+    const store = STORES[sessionStore]({ dir: dir.path, tombstones });
+    return { dir, store, ledger: new ProcessLedger({ rows, processes, clock }) };
   } catch (error) {
     dir[Symbol.dispose]();
     throw error;

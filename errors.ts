@@ -164,6 +164,12 @@ export const ERRORS = {
     message: "Gateway is shutting down",
     retryAfterS: 5,
   },
+  storeFailed: {
+    status: STATUS_CODE.ServiceUnavailable,
+    rpcCode: -32000,
+    message: "Sessions cannot be written down at present",
+    retryAfterS: 10,
+  },
   requestTimeout: {
     status: STATUS_CODE.GatewayTimeout,
     rpcCode: -32000,

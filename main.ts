@@ -55,7 +55,7 @@ async function main(): Promise<void> {
 
   const clock = systemClock;
   const processes = new ProcessTable({ clock });
-  const { ledger } = readData(settings, { clock, processes });
+  const { ledger, store } = readData(settings, { clock, processes });
   const servers = supervisedServers(config, {
     clock,
     processes,
@@ -70,6 +70,7 @@ async function main(): Promise<void> {
   const supervisor = new Supervisor({
     clock,
     servers,
+    store,
     scale,
     limits,
     admissionWaitMs: settings.admissionWaitMs,
@@ -118,6 +119,11 @@ async function main(): Promise<void> {
 
   // What an earlier run left is found before anybody is served. Ending it goes on behind.
   await ledger.reconcile();
+  const { count, done } = supervisor.restore();
+  if (count > 0) {
+    log.info("{count} session(s) of an earlier run hibernate until their clients come back", { count });
+    void done;
+  }
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
     server = Deno.serve({ hostname: settings.host, port: settings.port, onListen: () => {} }, app);
@@ -192,9 +198,9 @@ function readTokens(settings: Settings): Token[] {
 }
 
 /** Takes the data folder, or ends the process with one line that says why it cannot. */
-function readData({ dataDir }: Settings, parts: Parameters<typeof openData>[1]): Data {
+function readData(settings: Settings, parts: Parameters<typeof openData>[1]): Data {
   try {
-    return openData(dataDir, parts);
+    return openData(settings, parts);
   } catch (error) {
     return fail(messageOf(error), EXIT_FAILURE);
   }

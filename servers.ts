@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import type { SessionLimits, SupervisedServer } from "./actors/supervisor.ts";
 import type { Ledger } from "./backends/ledger.ts";
 import { gated } from "./backends/gated.ts";
@@ -58,7 +59,7 @@ export type LimitOrigins = Readonly<
 
 /** What holds for the sessions of one server, and why. */
 export interface EffectiveLimits {
-  readonly limits: SessionLimits;
+  readonly limits: Omit<SessionLimits, "stateful">;
   /** False where time ends no session: every limit that would is 0 or false. */
   readonly cleanup: boolean;
   readonly origins: LimitOrigins;
@@ -82,11 +83,14 @@ export function supervisedServers(
 ): ConfiguredServer[] {
   return config.servers.filter((server) => !server.disabled).map((server) => {
     const { id, transport, session } = server;
-    const { limits, origins } = effectiveLimits(config, session);
+    const effective = effectiveLimits(config, session);
+    const { origins } = effective;
+    const limits = { ...effective.limits, stateful: server.stateful };
     return {
       id,
       limits,
       origins,
+      fingerprint: fingerprintOf(server),
       ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
       backend: transport.type === "stdio"
         ? sourceOf(server, { transport, startTimeoutMs: limits.startTimeoutMs, ...parts })
@@ -96,6 +100,11 @@ export function supervisedServers(
         },
     };
   });
+}
+
+/** What a session that outlives the gateway has to find again: what the server starts or reaches, and nothing else. */
+function fingerprintOf({ transport, backend }: ServerConfig): string {
+  return createHash("sha256").update(JSON.stringify({ transport, backend })).digest("hex");
 }
 
 /** Where the backends of a server come from: `docs/backends.md` describes the three ways. */
@@ -162,6 +171,7 @@ export function effectiveLimits(
       evictable: evictable.value,
       requestTimeoutMs: requestTimeoutMs.value,
       startTimeoutMs: settings.startTimeoutMs,
+      hibernateAfterMs: session.hibernateAfterMs ?? 0,
       clientReplyTimeoutMs: settings.clientReplyTimeoutMs,
       sseAfterMs: settings.sseAfterMs,
       maxInFlight: session.maxInFlightPerSession ?? MAX_IN_FLIGHT,

@@ -11,7 +11,7 @@ import type { TtlInForce } from "./lifetime.ts";
 import type { SessionContext } from "./session_options.ts";
 import type { SessionState } from "./session.ts";
 import type { SessionKind } from "./session_kind.ts";
-import { Timeline, type TimelineEvent } from "./timeline.ts";
+import { Timeline, type TimelineEvent, type TimelineState } from "./timeline.ts";
 import type { Tombstone } from "./tombstones.ts";
 
 /** Why a session is over, reckoned at the instant at which that was decided. */
@@ -68,6 +68,8 @@ export interface AccountOptions {
   readonly principal: string;
   readonly kind: SessionKind;
   readonly context: SessionContext;
+  /** What was written down of an earlier life. */
+  readonly timeline?: TimelineState;
 }
 
 /** See the module's documentation. */
@@ -79,12 +81,12 @@ export class Account {
   readonly #context: SessionContext;
   #verdict: Verdict | undefined;
 
-  constructor({ handle, principal, kind, context }: AccountOptions) {
+  constructor({ handle, principal, kind, context, timeline }: AccountOptions) {
     this.handle = handle;
     this.principal = principal;
     this.kind = kind;
     this.#context = context;
-    this.timeline = new Timeline(context.clock.wallTime());
+    this.timeline = new Timeline(timeline ?? context.clock.wallTime());
   }
 
   /** Why the session is over; undefined while it lives. */
@@ -113,6 +115,18 @@ export class Account {
     if (message.kind !== "request" || message.method === "initialize") return;
     if (idleMs !== undefined) this.#context.gaps.cameBack(idleMs);
     this.timeline.used(message.method, this.#context.clock);
+  }
+
+  /** Its backend was given back, and it lives on. */
+  hibernated(why: string): void {
+    this.note("hibernated", why);
+    this.#publish({ type: "state", state: "hibernated" });
+  }
+
+  /** Another backend took the place of the one that was given back. */
+  revived(): void {
+    this.note("revived");
+    this.#publish({ type: "state", state: "active" });
   }
 
   /** Notes something that happens rarely. */

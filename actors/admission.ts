@@ -31,6 +31,8 @@ export interface Claim {
   readonly ownsProcess: boolean;
   /** Whether opening it now would start a process. Asked each time. */
   readonly startsProcess: boolean;
+  /** Whether it is there already, and only wants a backend again. */
+  readonly isRevival?: boolean;
 }
 
 /** A limit that stands in the way, and where. */
@@ -83,7 +85,8 @@ export class Admission<Opening> {
   /** The limit that an opening meets; undefined where none is met. */
   obstacle(claim: Claim): Obstacle | undefined {
     const { principal, serverId, maxServerSessions } = claim;
-    const { maxSessions, maxSessionsPerPrincipal, maxProcesses } = this.#limits;
+    const { maxSessions, maxSessionsPerPrincipal } = this.#limits;
+    if (claim.isRevival) return this.#processObstacle(claim);
     if (this.#byServer.get(serverId) >= maxServerSessions) {
       return {
         limit: "maxSessions",
@@ -108,18 +111,27 @@ export class Admission<Opening> {
         concerns: () => true,
       };
     }
-    if (claim.startsProcess && this.counts.processes >= maxProcesses) {
-      return { limit: "MAX_PROCESSES", max: maxProcesses, scope: "", concerns: () => true };
-    }
-    return undefined;
+    return this.#processObstacle(claim);
   }
 
-  /** A session was opened. */
-  opened({ principal, serverId, ownsProcess }: Claim): void {
-    this.#sessions++;
-    this.#byPrincipal.add(principal, 1);
-    this.#byServer.add(serverId, 1);
+  #processObstacle({ startsProcess }: Claim): Obstacle | undefined {
+    const { maxProcesses } = this.#limits;
+    return startsProcess && this.counts.processes >= maxProcesses
+      ? { limit: "MAX_PROCESSES", max: maxProcesses, scope: "", concerns: () => true }
+      : undefined;
+  }
+
+  /** A session was opened, or got a backend again. */
+  opened({ principal, serverId, ownsProcess, isRevival }: Claim): void {
+    if (!isRevival) this.restored({ principal, serverId, count: 1 });
     if (ownsProcess) this.#processes++;
+  }
+
+  /** There are so many more sessions, without backends. */
+  restored({ principal, serverId, count }: Pick<Claim, "principal" | "serverId"> & { count: number }): void {
+    this.#sessions += count;
+    this.#byPrincipal.add(principal, count);
+    this.#byServer.add(serverId, count);
   }
 
   /** A session is over; its process may still be on its way out. */
@@ -129,7 +141,7 @@ export class Admission<Opening> {
     this.#byServer.add(serverId, -1);
   }
 
-  /** All that a session held was given back. */
+  /** All that a session held, or a backend that it gave back, is gone. */
   closed({ ownsProcess }: Pick<Claim, "ownsProcess">): void {
     if (ownsProcess) this.#processes--;
   }

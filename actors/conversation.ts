@@ -32,6 +32,7 @@ import type { ClientStream, Reply, StreamLog, StreamLoss, StreamWatch } from "./
 import { EventLog, type Resumable } from "./event_log.ts";
 import { type Exchange, Exchanges } from "./exchanges.ts";
 import { type Question, Questions } from "./questions.ts";
+import { Standing, type StandingState } from "./standing.ts";
 
 /** Durations in ms. */
 export interface ConversationLimits {
@@ -65,7 +66,10 @@ export interface ConversationOptions<Owner> {
   /** Names the session in log lines. */
   readonly handle: string;
   readonly limits: ConversationLimits;
-  readonly now: number;
+  /** When the session was last used, in ms of its clock. */
+  readonly lastUsed: number;
+  /** What its client asked for good in an earlier run. */
+  readonly standing?: StandingState | undefined;
 }
 
 /** Requests of the server that may wait for the client; each further one gets an error at once. */
@@ -101,15 +105,20 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #resumable = false;
   /** What went out on its streams; undefined until there was one that can be resumed. */
   #log: EventLog | undefined;
+  /** What the client asked for good; undefined where that is nothing. */
+  #standing: Standing | undefined;
+  /** Whether the client ever asked for a task, which lives in the server beyond its request. */
+  #hasTasks = false;
   /** The last message of the client, or the end of the last request in flight. */
   #lastUsed = -Infinity;
 
-  constructor({ owner, port, handle, limits, now }: ConversationOptions<Owner>) {
+  constructor({ owner, port, handle, limits, lastUsed, standing }: ConversationOptions<Owner>) {
     this.#owner = owner;
     this.#port = port;
     this.#handle = handle;
     this.#limits = limits;
-    this.#lastUsed = now;
+    this.#lastUsed = lastUsed;
+    if (standing !== undefined) this.#standing = new Standing(standing);
   }
 
   /** A reader of one of its streams does not keep up. */
@@ -181,6 +190,16 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     this.#questions.clientHeard();
   }
 
+  /** What the client asked of the server for good; undefined where that is nothing. */
+  get standing(): Standing | undefined {
+    return this.#standing;
+  }
+
+  /** Whether the server may hold something for the client that nobody else has, as far as the gateway can tell. */
+  get leansOnServer(): boolean {
+    return this.#hasTasks || this.#standing?.complete === false;
+  }
+
   /** Whether the server waits for the client. */
   get asking(): boolean {
     return this.#questions.size > 0;
@@ -209,6 +228,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     }
     reply.watch(this);
     if (this.#resumable) reply.record(() => this.#beginLog(reply));
+    if (message.params?.task !== undefined) this.#hasTasks = true;
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
@@ -307,6 +327,9 @@ export class Conversation<Owner = unknown> implements StreamWatch {
       return;
     }
     this.#lastUsed = now;
+    if (exchange.standing !== undefined && message.error === undefined) {
+      (this.#standing ??= new Standing()).note(exchange.standing);
+    }
     exchange.reply.answer(message.text);
   }
 
@@ -368,6 +391,27 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     }
     for (const question of this.#questions) next = Math.min(next, this.#onQuestionTime(question, now));
     return next;
+  }
+
+  /** The server is gone, and another may take its place: what was in flight fails, and nobody waits for the client. */
+  lostServer(failure: Failure, now: number): void {
+    for (const { id } of this.#questions) this.#backlog?.forget(id);
+    this.#questions.clear();
+    const exchanges = this.#exchanges.takeAll();
+    if (exchanges.length > 0) this.#lastUsed = now;
+    for (const { reply } of exchanges) reply.fail(failure);
+  }
+
+  /**
+   * The gateway goes and the session stays: what was in flight fails, and the connections of streams are ended.
+   *
+   * @returns What went out on streams that their client may come back for; undefined where there is nothing.
+   */
+  suspend(failure: Failure): string | undefined {
+    for (const { reply } of this.#exchanges.takeAll()) reply.fail(failure);
+    this.#standalone?.drop();
+    this.close(failure);
+    return undefined;
   }
 
   /** Answers all that is in flight with a failure, closes all streams and forgets everything. Idempotent. */

@@ -5,8 +5,9 @@
  *
  * 1. A server in quarantine opens nothing (`quarantine.ts`).
  * 2. Where no limit is met the session is opened.
- * 3. Where one is, room is made: what has expired and was not swept yet goes, else the idle session of those that count
- *    against the limit and may be evicted whose deadline is nearest. One goes for each opening that meets the limit.
+ * 3. Where one is, room is made: what has expired and was not swept yet goes, else, where it is about processes, the session
+ *    hibernates that may and was idle for the longest, else the idle session of those that count against the limit and may
+ *    be evicted whose deadline is nearest. One goes for each opening that meets the limit.
  * 4. The opening waits for room, in fair turns (`admission.ts`), for `ADMISSION_WAIT_MS` at most.
  * 5. Then it is refused, with the limit and a time after which trying again may help.
  *
@@ -19,6 +20,7 @@ import type { Failure } from "../errors.ts";
 import { logger } from "../log.ts";
 import { Admission, type AdmissionLimits, type Claim, type Obstacle } from "./admission.ts";
 import { Alarm } from "./alarm.ts";
+import type { Reply } from "./client.ts";
 import type { ClientMessage } from "./mail.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Session } from "./session.ts";
@@ -36,6 +38,17 @@ export interface Opening {
   readonly kind?: SessionKind;
 }
 
+/** A session's wish for a backend: it gave its own back, and its client needs it. */
+export interface Revival {
+  readonly serverId: string;
+  readonly session: Session;
+  /** Where it is answered. */
+  readonly opener: { readonly reply: Pick<Reply, "open" | "fail" | "whenGone"> };
+}
+
+/** What the door is asked for. */
+export type Wish = Opening | Revival;
+
 /** How to make a {@link Door}. */
 export interface DoorOptions {
   readonly clock: Clock;
@@ -47,12 +60,12 @@ export interface DoorOptions {
   /** Has one of them given back. False where there is none. */
   readonly yieldSpare: () => boolean;
   readonly sessions: () => Iterable<Session>;
-  /** Opens a session and starts it. */
-  readonly open: (opening: Opening, claim: Claim) => Session;
+  /** Opens a session and starts it, or revives one. Undefined where nobody wants that any more. */
+  readonly open: (wish: Wish, claim: Claim) => Session | undefined;
   /** Some opening may have waited long enough: {@link Door.onTime} is to be called from the loop. */
   readonly ring: () => void;
   /** The client of an opening that waits is gone: {@link Door.onGone} is to be called from the loop. */
-  readonly gone: (opening: Opening) => void;
+  readonly gone: (wish: Wish) => void;
   /** Somebody met a limit. */
   readonly onWant: () => void;
 }
@@ -81,7 +94,7 @@ const log = logger("supervisor");
 /** See the module's documentation. */
 export class Door {
   readonly #options: DoorOptions;
-  readonly #admission: Admission<Opening>;
+  readonly #admission: Admission<Wish>;
   readonly #alarm: Alarm<Door>;
   readonly #quarantines = new Map<string, Quarantine>();
   /** Sessions that try whether their server is well again. */
@@ -120,7 +133,7 @@ export class Door {
   }
 
   /** Somebody knocks. */
-  onOpening(opening: Opening, claim: Claim): void {
+  onOpening(opening: Wish, claim: Claim): void {
     const quarantine = this.#quarantines.get(opening.serverId);
     if (quarantine?.until !== undefined && this.#now < quarantine.until) {
       return this.#refuse(opening, this.#quarantined(opening.serverId, quarantine.until));
@@ -147,6 +160,34 @@ export class Door {
     }
   }
 
+  /** So many sessions of an earlier run are there, each without a backend. */
+  onRestored(counts: Iterable<{ principal: string; serverId: string; count: number }>): void {
+    for (const count of counts) this.#admission.restored(count);
+  }
+
+  /** One of them was not taken up. */
+  onLost(session: Pick<Claim, "principal" | "serverId">): void {
+    this.#admission.over(session);
+    this.#serve();
+  }
+
+  /** The server of a session failed it, and the session lives on. */
+  onServerFailed(session: Session, detail: string): void {
+    this.#probes.delete(session);
+    if (this.#isNews(session)) this.#onFailure(session.serverId, detail);
+  }
+
+  /** A session gave its backend back: that it may have been a probe tells nothing. */
+  onHibernated(session: Session): void {
+    if (this.#probes.delete(session)) this.#quarantines.get(session.serverId)?.abandoned();
+  }
+
+  /** Nothing is left of a backend that a session gave back. */
+  onReleased(session: Session): void {
+    this.#admission.closed(session);
+    this.#serve();
+  }
+
   /** A session is over. It no longer counts, though its process may. */
   onOver(session: Session): void {
     this.#admission.over(session);
@@ -159,7 +200,7 @@ export class Door {
 
   /** All that a session held was given back. */
   onClosed(session: Session): void {
-    this.#admission.closed(session);
+    if (session.holdsProcess) this.#admission.closed(session);
     this.#serve();
   }
 
@@ -179,7 +220,7 @@ export class Door {
   }
 
   /** The client of one that waits is gone. */
-  onGone(opening: Opening): void {
+  onGone(opening: Wish): void {
     if (this.#admission.leave(opening)) log.debug("A client went away while it waited for a session");
   }
 
@@ -197,11 +238,12 @@ export class Door {
     if (this.#admission.waiting === 0) this.#alarm.off();
   }
 
-  #open(opening: Opening, claim: Claim): void {
+  #open(opening: Wish, claim: Claim): void {
     const { serverId } = opening;
     const answer = this.#quarantines.get(serverId)?.ask(this.#now) ?? { kind: "open" };
     if (answer.kind === "closed") return this.#refuse(opening, this.#quarantined(serverId, answer.until));
     const session = this.#options.open(opening, claim);
+    if (session === undefined) return;
     this.#admission.opened(claim);
     if (answer.kind === "probe") this.#probes.add(session);
   }
@@ -211,12 +253,19 @@ export class Door {
     if (limit === "MAX_PROCESSES" && this.#options.yieldSpare()) {
       return this.#alarm.at(this.#now + LOOK_AGAIN_MS);
     }
+    const forProcess = limit === "MAX_PROCESSES";
     let victim: Session | undefined;
+    let sleeper: Session | undefined;
     for (const session of this.#options.sessions()) {
-      if (!concerns(session)) continue;
+      if (!concerns(session) || (forProcess && !session.holdsProcess)) continue;
       if (session.expired) return void session.end(session.verdict!.reason);
+      if (forProcess && session.mayHibernate && (sleeper === undefined || session.idleMs > sleeper.idleMs)) {
+        sleeper = session;
+      }
       if (session.evictable && (victim === undefined || session.deadline < victim.deadline)) victim = session;
     }
+    // It costs its client the time of a start, not the session.
+    if (sleeper !== undefined) return sleeper.hibernate("its process was needed");
     if (victim?.evict()) void victim.end("evicted");
   }
 
@@ -240,7 +289,7 @@ export class Door {
     });
   }
 
-  #refuse(opening: Opening, failure: Failure): void {
+  #refuse(opening: Wish, failure: Failure): void {
     this.#refused++;
     opening.opener.reply.fail(failure);
   }

@@ -17,6 +17,9 @@ export const END_REASONS = {
   admin: "an administrator ended it",
   shutdown: "the gateway shut down",
   protocol_error: "its server broke the protocol",
+  server_changed: "its server is not the one any more that it was opened with",
+  stateful: "its server keeps state of its own and was restarted",
+  store_failed: "it could not be written down",
 } as const;
 
 export type EndReason = keyof typeof END_REASONS;
@@ -36,6 +39,9 @@ export const ENDED_BY: Readonly<Record<EndReason, EndedBy>> = {
   admin: "administrator",
   shutdown: "gateway",
   protocol_error: "server",
+  server_changed: "server",
+  stateful: "gateway",
+  store_failed: "gateway",
 };
 
 /**
@@ -50,7 +56,10 @@ export function failureOf(reason: EndReason, detail: string | undefined): Failur
     case "backend_exit":
     case "protocol_error":
       return { code: "backendGone", detail };
+    case "store_failed":
+      return { code: "storeFailed", detail };
     case "shutdown":
+    case "stateful":
       return { code: "shuttingDown" };
     default:
       return { code: "sessionEnded", detail: END_REASONS[reason] };

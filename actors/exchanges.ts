@@ -9,6 +9,7 @@
 import { progressTokenOf, relatedTaskOf, type RequestId, type RequestMessage } from "../protocol/jsonrpc.ts";
 import type { Params } from "../protocol/jsonrpc.ts";
 import type { Reply } from "./client.ts";
+import { type StandingRequest, standingRequestOf } from "./standing.ts";
 
 /** One request in flight. */
 export interface Exchange {
@@ -25,6 +26,8 @@ export interface Exchange {
   readonly progressToken: RequestId | undefined;
   /** The task whose result it waits for. */
   readonly taskId: string | undefined;
+  /** What holds beyond its answer; undefined for most. */
+  readonly standing: StandingRequest | undefined;
   /** Whether its reply was turned into a stream because the answer takes long. */
   slow: boolean;
 }
@@ -70,6 +73,7 @@ export class Exchanges {
       freshAt: times.sentAt,
       progressToken,
       taskId: method === "tasks/result" && typeof params?.taskId === "string" ? params.taskId : undefined,
+      standing: standingRequestOf(method, params),
       slow: false,
     };
     (this.#byId ??= new Map()).set(id, exchange);

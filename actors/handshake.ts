@@ -1,17 +1,22 @@
 /**
- * How a session starts: `initialize` has to be answered, in time and by something that speaks MCP.
+ * How a session gets to know a server: `initialize` has to be answered, in time and by something that speaks MCP.
  *
- * Usually the client sends `initialize` and the gateway watches. In an implicit session the client's first
- * message is another request; the gateway then does the handshake itself.
+ * | who asks | when |
+ * | --- | --- |
+ * | the client | it opens its session; the gateway watches |
+ * | the gateway, in its place | its first message is another request: an implicit session |
+ * | the gateway, again | the session is revived: another backend takes the place of the one that the client met |
  *
  * @module
  */
 import {
   encodeNotification,
   encodeRequest,
+  type Params,
   type RequestId,
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
+import type { Reply } from "./client.ts";
 import type { ClientMessage } from "./mail.ts";
 
 /** Lines that are no messages which a server may print before it has answered. */
@@ -21,52 +26,63 @@ const OWN_ID = "sojourn:initialize";
 /** The client of an implicit session, as its server sees it. */
 const CLIENT_INFO = { name: "sojourn", version: "1" };
 
-/** How to make a {@link Handshake}. */
-export interface HandshakeOptions {
-  /** The message that opens the session. */
-  readonly opener: ClientMessage;
-  /** Set where the gateway has to initialize: the version that it asks for. */
-  readonly implicitVersion: string | undefined;
-  /** When the server has to have answered, in ms of the clock. */
+/** When things are due, in ms of the clock. */
+export interface HandshakeTimes {
+  /** When the server has to have answered. */
   readonly dueAt: number;
-  /** When the opener's reply becomes a stream where the gateway does the handshake. */
+  /** When the reply that waits for the gateway's own handshake becomes a stream. */
   readonly slowAt: number;
 }
 
 /** What an answer of the server means for the handshake. */
 export type HandshakeAnswer =
   | { readonly kind: "unrelated" }
-  | { readonly kind: "initialized"; readonly protocolVersion: string | undefined }
+  | { readonly kind: "initialized"; readonly result: Params }
   | { readonly kind: "refused"; readonly detail: string };
+
+/** The params with which the gateway initializes in the place of a client that did not. */
+export function implicitParams(protocolVersion: string): Params {
+  return { protocolVersion, capabilities: {}, clientInfo: CLIENT_INFO };
+}
 
 /** See the module's documentation. */
 export class Handshake {
-  readonly opener: ClientMessage;
   readonly dueAt: number;
   readonly slowAt: number;
-  /** Whether the gateway does it in the client's place. */
-  readonly implicit: boolean;
-  readonly #implicitVersion: string | undefined;
+  /** What was asked. */
+  readonly params: Params;
+  /** The client's own `initialize`; undefined where the gateway asks. */
+  readonly opener: ClientMessage | undefined;
+  /** Who waits for it. */
+  readonly reply: Pick<Reply, "stream" | "name">;
   readonly #id: RequestId | undefined;
   #garbageLines = 0;
 
-  constructor({ opener, implicitVersion, dueAt, slowAt }: HandshakeOptions) {
-    this.opener = opener;
+  /**
+   * @param asked The client's own `initialize`, or the params with which the gateway asks on behalf of whoever waits for
+   * `reply`.
+   */
+  constructor(
+    asked: ClientMessage | { readonly params: Params; readonly reply: Pick<Reply, "stream" | "name"> },
+    { dueAt, slowAt }: HandshakeTimes,
+  ) {
     this.dueAt = dueAt;
     this.slowAt = slowAt;
-    this.implicit = implicitVersion !== undefined;
-    this.#implicitVersion = implicitVersion;
-    if (this.implicit) this.#id = OWN_ID;
-    else if (opener.message.kind === "request") this.#id = opener.message.id;
+    this.reply = asked.reply;
+    if ("params" in asked) {
+      this.params = asked.params;
+      this.#id = OWN_ID;
+    } else {
+      const { message } = this.opener = asked;
+      const request = message.kind === "request" ? message : undefined;
+      this.params = request?.params ?? {};
+      this.#id = request?.id;
+    }
   }
 
   /** The gateway's own `initialize`. */
   get ownRequest(): string {
-    return encodeRequest(OWN_ID, "initialize", {
-      protocolVersion: this.#implicitVersion,
-      capabilities: {},
-      clientInfo: CLIENT_INFO,
-    });
+    return encodeRequest(OWN_ID, "initialize", this.params);
   }
 
   /** What the gateway sends when its own `initialize` was answered. */
@@ -76,7 +92,12 @@ export class Handshake {
 
   /** The client has waited for long enough to get its stream. */
   onTime(now: number): void {
-    if (this.implicit && now >= this.slowAt) this.opener.reply.stream();
+    if (this.opener === undefined && now >= this.slowAt) this.reply.stream();
+  }
+
+  /** When something is due, in ms of the clock. */
+  nextAt(now: number): number {
+    return this.opener === undefined && now < this.slowAt ? Math.min(this.slowAt, this.dueAt) : this.dueAt;
   }
 
   /** Reads an answer of the server. */
@@ -85,11 +106,7 @@ export class Handshake {
     if (answer.result === undefined) {
       return { kind: "refused", detail: `refused initialize: ${answer.error?.message}` };
     }
-    const { protocolVersion } = answer.result;
-    return {
-      kind: "initialized",
-      protocolVersion: typeof protocolVersion === "string" ? protocolVersion : undefined,
-    };
+    return { kind: "initialized", result: answer.result };
   }
 
   /**

@@ -103,6 +103,22 @@ export class Inbox<Actor, Mail, Signal> {
     this.#held = true;
   }
 
+  /** Puts mail that was just handed out back, before all that waits, and keeps mail waiting until {@link release}. */
+  holdFrom(mail: Mail): void {
+    if (this.#mail === NOTHING) this.#mail = [];
+    if (this.#mailAt > 0) this.#mail[--this.#mailAt] = mail;
+    else this.#mail.unshift(mail);
+    this.hold();
+  }
+
+  /** Takes out all mail that waits, oldest first. */
+  takeMail(): Mail[] {
+    const waiting = this.#mail.slice(this.#mailAt);
+    this.#mail = NOTHING;
+    this.#mailAt = 0;
+    return waiting;
+  }
+
   /** Lets held mail through, in the order in which it came. */
   release(): void {
     this.#held = false;

@@ -64,6 +64,17 @@ export interface LifetimeOptions {
   readonly implicit: boolean;
   /** From 0 (included) to 1. */
   readonly random: () => number;
+  /** How it stood when the session was written down, its instants in ms of the clock. */
+  readonly restored?: LifetimeState;
+}
+
+/** What of a lifetime cannot be reckoned anew. Instants in ms; null for never. */
+export interface LifetimeState {
+  readonly endOfLife: number | null;
+  readonly aliveAt: number | null;
+  readonly extendedUntil: number | null;
+  readonly unclaimed: boolean;
+  readonly unused: boolean;
 }
 
 /** See the module's documentation. All instants are ms of the session's clock. */
@@ -84,14 +95,33 @@ export class Lifetime {
   #ping: { readonly idleSince: number; readonly until: number } | undefined;
   #pings = 0;
 
-  constructor({ limits, scale, openedAt, implicit, random }: LifetimeOptions) {
+  constructor({ limits, scale, openedAt, implicit, random, restored }: LifetimeOptions) {
     this.#limits = limits;
     this.#scale = scale;
     this.#unclaimed = implicit;
+    if (restored !== undefined) {
+      this.endOfLife = restored.endOfLife ?? Infinity;
+      this.#aliveAt = restored.aliveAt ?? -Infinity;
+      this.#extendedUntil = restored.extendedUntil ?? -Infinity;
+      this.#unclaimed = restored.unclaimed;
+      this.#unused = restored.unused;
+      return;
+    }
     const { maxLifetimeMs } = limits;
     this.endOfLife = maxLifetimeMs === 0
       ? Infinity
       : openedAt + Math.ceil(maxLifetimeMs * (1 - JITTER * random()));
+  }
+
+  /** What is to be written down. */
+  get state(): LifetimeState {
+    return {
+      endOfLife: finite(this.endOfLife),
+      aliveAt: finite(this.#aliveAt),
+      extendedUntil: finite(this.#extendedUntil),
+      unclaimed: this.#unclaimed,
+      unused: this.#unused,
+    };
   }
 
   /** The client used the session's id. */
@@ -195,4 +225,8 @@ export class Lifetime {
     return ping !== undefined && ping.idleSince === this.#idleSince(lastUsed) &&
       this.#unasked(lastUsed) <= ping.until;
   }
+}
+
+function finite(instant: number): number | null {
+  return Number.isFinite(instant) ? instant : null;
 }

@@ -1,17 +1,25 @@
 /**
  * A session's link to its server: the backend, the handshake with it, and whether it may speak.
  *
+ * A session may have several backends in its life, one after the other and never two at a time: it can be let go
+ * ({@link Link.release}) and another one put in its place ({@link Link.revive}). What a backend still says once it was
+ * let go concerns nobody.
+ *
  * It works inside the session's loop and decides nothing about the session: it says what came of each thing, and the
  * session draws the conclusion.
  *
  * @module
  */
 import type { Backend, BackendEvents, BackendExit, ClosePace } from "../backends/backend.ts";
-import type { Message, ResponseMessage } from "../protocol/jsonrpc.ts";
+import { logger } from "../log.ts";
+import type { Message, Params, ResponseMessage } from "../protocol/jsonrpc.ts";
+import type { Reply } from "./client.ts";
 import { Garbage } from "./garbage.ts";
-import { Handshake } from "./handshake.ts";
+import { Handshake, type HandshakeTimes, implicitParams } from "./handshake.ts";
 import type { ClientMessage, Signal } from "./mail.ts";
+import { differenceOf, type Remembered } from "./revival.ts";
 import type { SessionContext } from "./session_options.ts";
+import type { Standing } from "./standing.ts";
 
 /** Bytes that the server has not read, from which on further messages are refused. */
 const MAX_QUEUE_BYTES = 8 * 1024 * 1024;
@@ -24,63 +32,92 @@ export interface LinkOptions<Owner> {
   readonly context: SessionContext;
   /** Names the session. */
   readonly handle: string;
-  /** The message that opens the session. */
-  readonly opener: ClientMessage;
-  /** The version that the gateway's own `initialize` names; undefined where the client sends its own. */
-  readonly implicitVersion: string | undefined;
 }
 
 /** What an answer of the server is, for the handshake. */
 export type Greeting =
   /** The server agreed. Where the gateway asked in the client's place, the client is not told. */
-  | { readonly kind: "opened"; readonly protocolVersion: string | undefined }
+  | { readonly kind: "opened"; readonly own: boolean; readonly params: Params; readonly result: Params }
+  /** The server agreed again. */
+  | { readonly kind: "revived" }
   /** It did not. */
-  | { readonly kind: "refused"; readonly detail: string };
+  | { readonly kind: "refused"; readonly own: boolean; readonly detail: string }
+  /** It is not the server that the client knows. */
+  | { readonly kind: "changed"; readonly detail: string };
+
+const log = logger("session");
 
 /** See the module's documentation. Instants are ms of the session's clock. */
-export class Link<Owner> implements BackendEvents {
+export class Link<Owner> {
   readonly #context: SessionContext;
   readonly #owner: Owner;
   readonly #signal: (owner: Owner, signal: Signal) => void;
   readonly #handle: string;
-  readonly #backend: Backend;
+  #wire: Wire<Owner> | undefined;
+  /** A backend that was let go and is not gone yet. */
+  #leaving: Backend | undefined;
   /** Set until the server has answered `initialize`. */
   #handshake: Handshake | undefined;
+  /** Set while that is a server which the client knows already. */
+  #known: { readonly remembered: Remembered; readonly standing: Standing | undefined } | undefined;
+  /** What a revived server was asked in the client's place and has not answered, by id. */
+  #replayed: ReturnType<Standing["replay"]> | undefined;
   #printed: Garbage | undefined;
   /** How many streams to the client are full. While there is one, the backend is paused. */
   #fullStreams = 0;
 
-  /** Opens the backend. */
-  constructor({ owner, signal, context, handle, opener, implicitVersion }: LinkOptions<Owner>) {
-    const { clock, limits, serverId, openBackend } = context;
-    const now = clock.now();
+  constructor({ owner, signal, context, handle }: LinkOptions<Owner>) {
     this.#context = context;
     this.#owner = owner;
     this.#signal = signal;
     this.#handle = handle;
-    this.#handshake = new Handshake({
-      opener,
-      implicitVersion,
-      dueAt: now + limits.startTimeoutMs,
-      slowAt: now + limits.sseAfterMs,
-    });
-    this.#backend = openBackend({ serverId, session: handle }, this);
-    if (this.implicit) this.#backend.send(this.#handshake.ownRequest);
   }
 
-  /** For the backend: the server sent a message. */
-  message(message: Message): void {
-    this.#signal(this.#owner, { tag: "message", message });
+  /** Opens the first backend. @param implicitVersion Set where the client did not send `initialize`. */
+  open(opener: ClientMessage, implicitVersion: string | undefined): void {
+    const asked = implicitVersion === undefined
+      ? opener
+      : { params: implicitParams(implicitVersion), reply: opener.reply };
+    this.#begin(new Handshake(asked, this.#times()));
   }
 
-  /** For the backend: the server printed what is no message. */
-  garbage(excerpt: string): void {
-    this.#signal(this.#owner, { tag: "garbage", excerpt });
+  /** Opens another backend in the place of one that is gone. */
+  revive(
+    { remembered, standing, reply }: {
+      readonly remembered: Remembered;
+      readonly standing: Standing | undefined;
+      /** Who waits for it. */
+      readonly reply: Pick<Reply, "stream" | "name">;
+    },
+  ): void {
+    this.#known = { remembered, standing };
+    this.#begin(new Handshake({ params: remembered.params, reply }, this.#times()));
   }
 
-  /** For the backend: it is gone. */
-  exit(exit: BackendExit): void {
-    this.#signal(this.#owner, { tag: "exit", exit });
+  #times(): HandshakeTimes {
+    const { clock, limits } = this.#context;
+    const now = clock.now();
+    return { dueAt: now + limits.startTimeoutMs, slowAt: now + limits.sseAfterMs };
+  }
+
+  #begin(handshake: Handshake): void {
+    const { serverId, openBackend } = this.#context;
+    this.#handshake = handshake;
+    this.#printed = undefined;
+    const wire = this.#wire = new Wire<Owner>(this.#owner, this.#signal);
+    wire.backend = openBackend({ serverId, session: this.#handle }, wire);
+    if (this.#fullStreams > 0) wire.backend.pause();
+    if (handshake.opener === undefined) wire.backend.send(handshake.ownRequest);
+  }
+
+  /** Whether there is a backend, ready or not. */
+  get up(): boolean {
+    return this.#wire !== undefined;
+  }
+
+  /** Whether an event comes from the present backend. */
+  isFrom(wire: unknown): boolean {
+    return this.#wire === wire;
   }
 
   /** Whether the server has yet to answer `initialize`. */
@@ -89,45 +126,43 @@ export class Link<Owner> implements BackendEvents {
   }
 
   /** Whether the gateway does the handshake in the client's place, and has not done it yet. */
-  get implicit(): boolean {
-    return this.#handshake?.implicit === true;
+  get asksItself(): boolean {
+    return this.#handshake !== undefined && this.#handshake.opener === undefined;
   }
 
   /** When something is due of the start; Infinity once it is over. */
   get nextAt(): number {
-    if (this.#handshake === undefined) return Infinity;
-    const { dueAt, slowAt, implicit } = this.#handshake;
-    return implicit && this.#context.clock.now() < slowAt ? Math.min(slowAt, dueAt) : dueAt;
+    return this.#handshake?.nextAt(this.#context.clock.now()) ?? Infinity;
   }
 
   /** The process id of the backend, for display. */
   get pid(): number | undefined {
-    return this.#backend.pid;
+    return this.#wire?.backend.pid;
   }
 
   /** Whether the server does not read what is sent to it. */
   get busy(): boolean {
-    return this.#backend.queuedBytes > MAX_QUEUE_BYTES;
+    return this.#wire !== undefined && this.#wire.backend.queuedBytes > MAX_QUEUE_BYTES;
   }
 
   /** Whether a message is the one that opens the session, on its way. */
   isOpener(message: Message): boolean {
-    return this.#handshake?.opener.message === message;
+    return this.#handshake?.opener?.message === message;
   }
 
   /** Sends one message. Where the backend is gone it goes nowhere: its exit is on its way and fails what is in flight. */
   send(text: string): void {
-    this.#backend.send(text);
+    this.#wire?.backend.send(text);
   }
 
   /** A stream to the client is full: the server has to wait. */
   full(): void {
-    if (++this.#fullStreams === 1) this.#backend.pause();
+    if (++this.#fullStreams === 1) this.#wire?.backend.pause();
   }
 
   /** It is no longer. */
   room(): void {
-    if (--this.#fullStreams === 0) this.#backend.resume();
+    if (--this.#fullStreams === 0) this.#wire?.backend.resume();
   }
 
   /**
@@ -136,16 +171,47 @@ export class Link<Owner> implements BackendEvents {
    * @returns Undefined where it has nothing to do with the handshake. What the server agreed to is settled then.
    */
   greet(answer: ResponseMessage): Greeting | undefined {
-    const result = this.#handshake?.onAnswer(answer);
-    if (result === undefined || result.kind === "unrelated") return undefined;
-    if (result.kind === "refused") {
-      this.#handshake!.opener.reply.name(undefined);
-      return result;
+    const handshake = this.#handshake;
+    const found = handshake?.onAnswer(answer);
+    if (handshake === undefined || found === undefined || found.kind === "unrelated") return undefined;
+    const own = handshake.opener === undefined;
+    if (found.kind === "refused") {
+      handshake.reply.name(undefined);
+      return { ...found, own };
     }
-    const { implicit, ownConfirmation } = this.#handshake!;
+    const known = this.#known;
+    const difference = known && differenceOf(known.remembered.result, found.result);
+    if (difference !== undefined) return { kind: "changed", detail: difference };
     this.#handshake = undefined;
-    if (implicit) this.#backend.send(ownConfirmation);
-    return { kind: "opened", protocolVersion: result.protocolVersion };
+    if (own) this.send(handshake.ownConfirmation);
+    if (known === undefined) return { kind: "opened", own, params: handshake.params, result: found.result };
+    this.#known = undefined;
+    this.#replay(known.standing);
+    return { kind: "revived" };
+  }
+
+  #replay(standing: Standing | undefined): void {
+    const replayed = standing?.replay();
+    if (replayed === undefined || replayed.size === 0) return;
+    this.#replayed = replayed;
+    for (const { text } of replayed.values()) this.send(text);
+  }
+
+  /** Whether an answer is to something that the gateway asked in the client's place. */
+  takesAnswer({ id, error }: ResponseMessage): boolean {
+    const asked = id === null ? undefined : this.#replayed?.get(id);
+    if (asked === undefined) return false;
+    this.#replayed!.delete(id!);
+    if (this.#replayed!.size === 0) this.#replayed = undefined;
+    if (error !== undefined) {
+      log.warn("Session {handle}: the revived server {serverId} refused {what}: {error}", {
+        handle: this.#handle,
+        serverId: this.#context.serverId,
+        what: asked.what,
+        error: error.message,
+      });
+    }
+    return true;
   }
 
   /**
@@ -166,9 +232,59 @@ export class Link<Owner> implements BackendEvents {
     return `did not answer initialize within ${this.#context.limits.startTimeoutMs} ms`;
   }
 
-  /** Ends the backend: see {@link Backend.close}. */
+  /** Whether a backend that was let go is not gone yet. */
+  get leaving(): boolean {
+    return this.#leaving !== undefined;
+  }
+
+  /**
+   * Lets the backend go.
+   *
+   * @returns Resolves when nothing is left of it. Never rejects.
+   */
+  release(pace: ClosePace): Promise<void> {
+    const backend = this.#wire?.backend;
+    this.#wire = undefined;
+    this.#handshake = this.#known = this.#replayed = undefined;
+    if (backend === undefined) return Promise.resolve();
+    this.#leaving = backend;
+    return backend.close(pace).then(() => {
+      this.#leaving = undefined;
+    });
+  }
+
+  /** Hurries a backend that is being let go. */
+  hurry(pace: ClosePace): void {
+    void this.#leaving?.close(pace);
+  }
+
+  /** Ends whatever there is: see {@link Backend.close}. It stays `up`, for whoever counts. */
   close(pace: ClosePace): Promise<void> {
     this.#handshake = undefined;
-    return this.#backend.close(pace);
+    return Promise.all([this.#leaving?.close(pace), this.#wire?.backend.close(pace)]).then(() => {});
+  }
+}
+
+/** What one backend reports, on its way to the session. It tells this backend from those before and after it. */
+class Wire<Owner> implements BackendEvents {
+  backend!: Backend;
+  readonly #owner: Owner;
+  readonly #signal: (owner: Owner, signal: Signal) => void;
+
+  constructor(owner: Owner, signal: (owner: Owner, signal: Signal) => void) {
+    this.#owner = owner;
+    this.#signal = signal;
+  }
+
+  message(message: Message): void {
+    this.#signal(this.#owner, { tag: "message", message, from: this });
+  }
+
+  garbage(excerpt: string): void {
+    this.#signal(this.#owner, { tag: "garbage", excerpt, from: this });
+  }
+
+  exit(exit: BackendExit): void {
+    this.#signal(this.#owner, { tag: "exit", exit, from: this });
   }
 }

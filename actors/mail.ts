@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BackendExit } from "../backends/backend.ts";
+import type { BackendExit, ClosePace } from "../backends/backend.ts";
 import type { Message } from "../protocol/jsonrpc.ts";
 import type { ClientStream, Reply } from "./client.ts";
 import type { EndReason } from "./end_reason.ts";
@@ -29,9 +29,13 @@ export type Mail = ClientMessage | OpenStream;
 
 /** What comes from the things that a session owns, and from those who own the session. */
 export type Signal =
-  | { readonly tag: "message"; readonly message: Message }
-  | { readonly tag: "garbage"; readonly excerpt: string }
-  | { readonly tag: "exit"; readonly exit: BackendExit }
+  /** `from` tells the backends apart that a session has one after the other. */
+  | { readonly tag: "message"; readonly message: Message; readonly from: unknown }
+  | { readonly tag: "garbage"; readonly excerpt: string; readonly from: unknown }
+  | { readonly tag: "exit"; readonly exit: BackendExit; readonly from: unknown }
+  /** Nothing is left of a backend that was let go. */
+  | { readonly tag: "released" }
+  | { readonly tag: "suspend"; readonly pace: ClosePace }
   | { readonly tag: "full" | "room" }
   | { readonly tag: "wake" }
   | {

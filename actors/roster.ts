@@ -25,10 +25,15 @@ export interface SupervisedServer {
   readonly backend: OpenBackend | BackendSource | Failure;
   /** How many sessions it may have; any number unless given. */
   readonly maxSessions?: number;
+  /** Changes with what it starts or reaches: sessions that an earlier run left want the server that they know. */
+  readonly fingerprint?: string;
 }
 
 /** What the sessions of all servers share. */
-export type CommonContext = Omit<SessionContext, "serverId" | "limits" | "openBackend" | "gaps">;
+export type CommonContext = Omit<
+  SessionContext,
+  "serverId" | "limits" | "limitsText" | "fingerprint" | "openBackend" | "startsProcess" | "gaps"
+>;
 
 /** See the module's documentation. */
 export class Roster {
@@ -116,11 +121,14 @@ export class Served {
   }
 
   #contextOf(limits: SessionLimits): SessionContext {
-    const { source, gaps, server: { id } } = this;
+    const { source, gaps, server: { id, fingerprint = "" } } = this;
     return {
       ...this.#common,
       serverId: id,
       limits,
+      limitsText: JSON.stringify(limits),
+      fingerprint,
+      startsProcess: () => !("code" in source) && source.startsProcess,
       gaps,
       openBackend: "code" in source ? cannotOpen : source.open,
       onEnded: (session: Session) => {

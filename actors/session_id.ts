@@ -10,7 +10,17 @@ export function newSessionId(): string {
   return crypto.randomUUID();
 }
 
+/** SHA-256 of an id, as 64 hexadecimal digits: what may be written down of it. */
+export function digestOf(sessionId: string): string {
+  return createHash("sha256").update(sessionId).digest("hex");
+}
+
 /** The public name of a session: always the same for an id, and no way back to it. 12 hexadecimal digits. */
 export function publicHandle(sessionId: string): string {
-  return createHash("sha256").update(sessionId).digest("hex").slice(0, 12);
+  return handleOf(digestOf(sessionId));
+}
+
+/** The same from the digest of its id. */
+export function handleOf(digest: string): string {
+  return digest.slice(0, 12);
 }

@@ -10,6 +10,9 @@
  * | signal `over` | a session | it is over and no longer counts |
  * | signal `ended` | a session | it holds nothing any more |
  * | signal `active` | a session | its server answered `initialize` |
+ * | signal `wake` | a session | it hibernates and needs a backend |
+ * | signal `failed` | a session | its server failed it, and it lives on |
+ * | signal `hibernated`, `released` | a session | it gave its backend back; nothing is left of that |
  * | signal `waited` | the door's timer | some opening may have waited long enough |
  * | signal `gone` | a route | the client of an opening that waits is gone |
  * | signal `drain` | main | the gateway shuts down: open nothing, let requests in flight finish, end all |
@@ -18,6 +21,9 @@
  * Whether an opening becomes a session, waits or is refused is for the door to say (`door.ts`).
  *
  * Looking a session up is a plain Map look-up and no message: it is on the path of every request.
+ *
+ * Sessions that an earlier run of the gateway left are taken up in the background, each at once when its client comes;
+ * they count against the limits from the start.
  *
  * Of a session that ended a tombstone stays, by which its end can be explained.
  *
@@ -28,15 +34,19 @@ import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
+import type { SessionStore, StoredSession } from "../stores/store.ts";
 import { noteMissed, notFound } from "./account.ts";
 import { Events } from "./events.ts";
 import type { IdleGaps } from "./idle_gaps.ts";
 import { Inbox } from "./inbox.ts";
 import type { AdmissionLimits, Claim } from "./admission.ts";
-import { Door, type Opening } from "./door.ts";
-import { newSessionId, publicHandle } from "./session_id.ts";
+import { Door, type Opening, type Revival, type Wish } from "./door.ts";
+import { digestOf, handleOf, newSessionId, publicHandle } from "./session_id.ts";
 import { TtlScale } from "./pressure.ts";
+import { Records } from "./records.ts";
+import { takeUp, tombstoneOfLost } from "./restore.ts";
 import { Session } from "./session.ts";
+import type { Slumbers } from "./session_options.ts";
 import { Roster, type SupervisedServer } from "./roster.ts";
 import { Tombstones } from "./tombstones.ts";
 
@@ -59,6 +69,8 @@ export type { Tombstone } from "./tombstones.ts";
 
 /** Openings that may wait for the supervisor's turn. */
 const MAX_OPENINGS = 1_000;
+/** Sessions of an earlier run that are taken up in one turn. */
+const TAKEN_UP_AT_ONCE = 128;
 /** How often a drain looks whether anything is still in flight. */
 const DRAIN_POLL_MS = 25;
 
@@ -68,6 +80,8 @@ export interface SupervisorOptions {
   readonly servers: Iterable<SupervisedServer>;
   /** How far memory pressure shortens TTLs; not at all unless given. */
   readonly scale?: TtlScale;
+  /** Where sessions are written down. It is closed at the end of the shutdown. */
+  readonly store: SessionStore;
   /** How many ended sessions are remembered. */
   readonly tombstones?: number;
   /** From 0 (included) to 1. */
@@ -90,9 +104,13 @@ const NO_LIMITS: AdmissionLimits = {
 const TOMBSTONES = 10_000;
 
 type Signal =
-  | { readonly tag: "active" | "over" | "ended"; readonly session: Session }
+  | {
+    readonly tag: "active" | "wake" | "hibernated" | "released" | "over" | "ended";
+    readonly session: Session;
+  }
+  | { readonly tag: "failed"; readonly session: Session; readonly detail: string }
   | { readonly tag: "waited" }
-  | { readonly tag: "gone"; readonly opening: Opening }
+  | { readonly tag: "gone"; readonly opening: Wish }
   | { readonly tag: "drain"; readonly drainMs: number }
   | { readonly tag: "hurry" };
 
@@ -103,15 +121,22 @@ export class Supervisor {
   readonly #clock: Clock;
   readonly #roster: Roster;
   readonly #inbox: Inbox<Supervisor, Opening, Signal>;
-  /** Every session that still holds something, by its id. */
+  readonly #records: Records;
+  readonly #scale: TtlScale;
+  /** Sessions by their ids, as far as these are known. */
   readonly #sessions = new Map<string, Session>();
-  /** The same by its public name. */
+  /** Sessions of an earlier run whose clients have not come back. */
+  #dormant = 0;
+  /** Whether some of them are not taken up yet. */
+  #restoring = false;
+  /** Every session that still holds something, by its public name, oldest first. */
   readonly #byHandle = new Map<string, Session>();
   /** Those that ended. */
   readonly tombstones: Tombstones;
   readonly events = new Events();
   /** Since when it counts and remembers, in ms since the Unix epoch. */
   readonly startedAt: number;
+  readonly slumbers: Slumbers = { hibernations: 0, revivals: 0, failures: 0 };
   readonly #door: Door;
   /** Set from the start of the shutdown. */
   #drain: { readonly until: number; cancelPoll: Cancel } | undefined;
@@ -123,6 +148,8 @@ export class Supervisor {
   constructor({ clock, servers, ...options }: SupervisorOptions) {
     this.#clock = clock;
     this.startedAt = clock.wallTime();
+    this.#records = new Records({ store: options.store, clock });
+    this.#scale = options.scale ?? new TtlScale({ minTtlMs: 0 });
     this.tombstones = new Tombstones(options.tombstones ?? TOMBSTONES);
     this.#door = new Door({
       clock,
@@ -130,18 +157,24 @@ export class Supervisor {
       waitMs: options.admissionWaitMs ?? 0,
       spareProcesses: () => this.#roster.spare,
       yieldSpare: () => this.#roster.yieldOne(),
-      sessions: () => this.#sessions.values(),
-      open: (opening, claim) => this.#start(opening, claim),
+      sessions: () => this.#byHandle.values(),
+      open: (wish, claim) => "session" in wish ? this.#revive(wish) : this.#start(wish, claim),
       ring: () => this.#inbox.signal({ tag: "waited" }),
       gone: (opening) => this.#inbox.signal({ tag: "gone", opening }),
       onWant: options.onWant ?? (() => {}),
     });
     this.#roster = new Roster(servers, {
       clock,
-      scale: options.scale ?? new TtlScale({ minTtlMs: 0 }),
+      scale: this.#scale,
+      records: this.#records,
+      slumbers: this.slumbers,
       random: options.random ?? Math.random,
       events: this.events,
       onActive: (session) => this.#inbox.signal({ tag: "active", session }),
+      onWake: (session) => this.#inbox.signal({ tag: "wake", session }),
+      onHibernated: (session) => this.#inbox.signal({ tag: "hibernated", session }),
+      onServerFailed: (session, detail) => this.#inbox.signal({ tag: "failed", session, detail }),
+      onReleased: (session) => this.#inbox.signal({ tag: "released", session }),
       onOver: (session) => this.#inbox.signal({ tag: "over", session }),
       onEnded: (session) => this.#inbox.signal({ tag: "ended", session }),
     });
@@ -161,6 +194,63 @@ export class Supervisor {
     this.#roster.start();
   }
 
+  /**
+   * Takes up the sessions that an earlier run left. They can be found from now on.
+   *
+   * @returns How many there are. Resolves once each is taken up, or the gateway shuts down. Never rejects.
+   */
+  restore(): { readonly count: number; readonly done: Promise<void> } {
+    if (!this.#records.durable) return { count: 0, done: Promise.resolve() };
+    const counts = this.#records.counts();
+    this.#door.onRestored(counts);
+    const count = counts.reduce((sum, { count }) => sum + count, 0);
+    this.#restoring = true;
+    return { count, done: this.#restoreAll() };
+  }
+
+  /** In slices: who is served meanwhile gets turns between them. */
+  async #restoreAll(): Promise<void> {
+    const turn = () => new Promise<void>((resolve) => void this.#clock.after(1, resolve));
+    for (const tombstone of this.#records.tombstones(this.tombstones.capacity)) {
+      if (this.tombstones.get(tombstone.handle) === undefined) this.tombstones.add(tombstone);
+    }
+    let page: StoredSession[];
+    let after = 0;
+    do {
+      page = this.#records.page(after, TAKEN_UP_AT_ONCE);
+      for (const stored of page) this.#takeUp(stored);
+      after = page.at(-1)?.key ?? after;
+      await turn();
+    } while (page.length > 0 && this.#drain === undefined);
+    this.#restoring = false;
+  }
+
+  /** Takes up one, unless it is there. Undefined where it is over. */
+  #takeUp(stored: StoredSession): Session | undefined {
+    const handle = handleOf(stored.digest);
+    const there = this.#byHandle.get(handle);
+    if (there !== undefined) return there;
+    const served = this.#roster.get(stored.serverId);
+    const session = takeUp(stored, served, this.#clock);
+    if (!(session instanceof Session)) {
+      const tombstone = tombstoneOfLost(stored, session, { clock: this.#clock, scale: this.#scale });
+      this.tombstones.add(tombstone);
+      this.#records.lost(stored.key, tombstone, { later: true });
+      this.#door.onLost(stored);
+      log.info("Session {handle} of server {serverId} ended: {reason} ({why})", {
+        handle,
+        serverId: stored.serverId,
+        reason: session.reason,
+        why: session.detail,
+      });
+      return undefined;
+    }
+    served!.opened();
+    this.#dormant++;
+    this.#byHandle.set(handle, session);
+    return session;
+  }
+
   /** The servers that are configured. */
   get servers(): Iterable<SupervisedServer> {
     return this.#roster.servers;
@@ -173,18 +263,38 @@ export class Supervisor {
 
   /** Every session that still holds something, oldest first. */
   get sessions(): IterableIterator<Session> {
-    return this.#sessions.values();
+    return this.#byHandle.values();
   }
 
   /** How many sessions still hold something. */
   get size(): number {
-    return this.#sessions.size;
+    return this.#byHandle.size;
+  }
+
+  /** What keeps sessions from being written down; undefined while nothing does. */
+  get storeTrouble(): string | undefined {
+    return this.#records.trouble;
   }
 
   /** The session of that id, where it is this server's and this principal's. It may have expired by now. */
   find(serverId: string, sessionId: string, principal: string): Session | undefined {
-    const session = this.#sessions.get(sessionId);
+    const session = this.#sessions.get(sessionId) ?? this.#recognize(sessionId);
     return session?.serverId === serverId && session.principal === principal ? session : undefined;
+  }
+
+  /** Somebody comes with an id that may be that of a session which an earlier run left. */
+  #recognize(sessionId: string): Session | undefined {
+    if (this.#dormant === 0 && !this.#restoring) return undefined;
+    const digest = digestOf(sessionId);
+    let session = this.#byHandle.get(handleOf(digest));
+    if (session === undefined && this.#restoring) {
+      const stored = this.#records.find(digest);
+      session = stored && this.#takeUp(stored);
+    }
+    if (session === undefined || session.id !== "" || !session.recognizes(sessionId)) return undefined;
+    this.#dormant--;
+    this.#sessions.set(sessionId, session);
+    return session;
   }
 
   /** A session that still holds something, by its public name. */
@@ -268,8 +378,28 @@ export class Supervisor {
     });
   }
 
+  #revive({ session }: Revival): Session | undefined {
+    return session.revive() ? session : undefined;
+  }
+
+  /** A session that hibernates knocks at the door again. */
+  #onWake(session: Session): void {
+    const { serverId } = session;
+    if (this.#drain !== undefined) return session.notRevived({ code: "shuttingDown" });
+    const reply = {
+      get open() {
+        return session.waking;
+      },
+      fail: (failure: Failure) => session.notRevived(failure),
+      // It waits on behalf of all that its client says meanwhile.
+      whenGone: () => {},
+    };
+    this.#door.onOpening({ serverId, session, opener: { reply } }, session.claim);
+  }
+
   #start({ serverId, principal, opener, ...asked }: Opening, { ownsProcess }: Claim): Session {
-    const id = newSessionId();
+    let id = newSessionId();
+    while (this.#byHandle.has(publicHandle(id))) id = newSessionId();
     const served = this.#roster.get(serverId)!;
     const { context } = served;
     const handle = publicHandle(id);
@@ -285,6 +415,14 @@ export class Supervisor {
     switch (signal.tag) {
       case "active":
         return this.#door.onActive(signal.session);
+      case "wake":
+        return this.#onWake(signal.session);
+      case "failed":
+        return this.#door.onServerFailed(signal.session, signal.detail);
+      case "hibernated":
+        return this.#door.onHibernated(signal.session);
+      case "released":
+        return this.#door.onReleased(signal.session);
       case "over":
         return this.#door.onOver(signal.session);
       case "ended":
@@ -304,16 +442,18 @@ export class Supervisor {
   }
 
   #forget(session: Session): void {
-    this.#sessions.delete(session.id);
+    if (session.id !== "") this.#sessions.delete(session.id);
+    else this.#dormant--;
     this.#byHandle.delete(session.handle);
-    this.tombstones.add(session.tombstone());
+    // One that the next run takes up again is not over.
+    if (session.verdict !== undefined) this.tombstones.add(session.tombstone());
   }
 
   #onDrain(drainMs: number): void {
     if (this.#drain !== undefined) return;
     this.#drain = { until: this.#clock.now() + drainMs, cancelPoll: () => {} };
     this.#door.close();
-    for (const session of this.#sessions.values()) session.drain();
+    for (const session of this.#byHandle.values()) session.drain();
     this.#onDrainProgress();
   }
 
@@ -322,9 +462,9 @@ export class Supervisor {
     const drain = this.#drain;
     if (drain === undefined) return;
     drain.cancelPoll();
-    if (this.#sessions.size === 0) return this.#closeSources();
+    if (this.#byHandle.size === 0) return this.#closeSources();
     if (this.#endPace !== undefined) return;
-    const inFlight = this.#sessions.values().some((session) => session.inFlight > 0);
+    const inFlight = this.#byHandle.values().some((session) => session.inFlight > 0);
     const leftMs = drain.until - this.#clock.now();
     if (!inFlight || leftMs <= 0) return this.#endAll(SHUTDOWN_PACE);
     drain.cancelPoll = this.#clock.after(Math.min(DRAIN_POLL_MS, leftMs), () => this.#onDrainProgress());
@@ -333,7 +473,7 @@ export class Supervisor {
   #endAll(pace: ClosePace): void {
     this.#drain?.cancelPoll();
     this.#endPace = pace;
-    for (const session of this.#sessions.values()) void session.end("shutdown", { pace });
+    for (const session of this.#byHandle.values()) session.suspend(pace);
     this.#closeSources();
   }
 
@@ -341,7 +481,9 @@ export class Supervisor {
   #closeSources(): void {
     const pace = this.#endPace ?? SHUTDOWN_PACE;
     void this.#roster.close(pace).then(() => {
-      if (this.#sessions.size === 0) this.#drained.resolve();
+      if (this.#byHandle.size > 0) return;
+      this.#records.close();
+      this.#drained.resolve();
     });
   }
 }

@@ -39,6 +39,19 @@ export interface TimelineEntry {
   readonly detail?: string;
 }
 
+/** A timeline as it is written down. */
+export interface TimelineState {
+  readonly openedAt: number;
+  /** In ms since then; -1 for never. */
+  readonly activeAfter: number;
+  readonly firstRequestAfter: number;
+  readonly firstMethod: string;
+  readonly peakAfter: number;
+  readonly counters: Counters;
+  readonly noted: readonly TimelineEntry[];
+  readonly skipped: number;
+}
+
 /** How much went through a session. */
 export interface Counters {
   /** Messages of the client. */
@@ -67,8 +80,38 @@ export class Timeline {
   #noted: TimelineEntry[] | undefined;
   #skipped = 0;
 
-  constructor(openedAt: number) {
-    this.openedAt = openedAt;
+  /** @param start When the session was opened, or what was written down of it. */
+  constructor(start: number | TimelineState) {
+    if (typeof start === "number") {
+      this.openedAt = start;
+      return;
+    }
+    this.openedAt = start.openedAt;
+    this.#activeAfter = start.activeAfter;
+    this.#firstRequestAfter = start.firstRequestAfter;
+    this.#firstMethod = start.firstMethod;
+    this.#peakAfter = start.peakAfter;
+    this.#peak = start.counters.peakInFlight;
+    this.#requests = start.counters.requests;
+    this.#notifications = start.counters.notifications;
+    this.#responses = start.counters.responses;
+    this.#serverMessages = start.counters.serverMessages;
+    this.#noted = start.noted.length > 0 ? [...start.noted] : undefined;
+    this.#skipped = start.skipped;
+  }
+
+  /** What is to be written down. */
+  get state(): TimelineState {
+    return {
+      openedAt: this.openedAt,
+      activeAfter: this.#activeAfter,
+      firstRequestAfter: this.#firstRequestAfter,
+      firstMethod: this.#firstMethod,
+      peakAfter: this.#peakAfter,
+      counters: this.counters,
+      noted: this.#noted ?? [],
+      skipped: this.#skipped,
+    };
   }
 
   /** The server answered `initialize`. */

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import type { Clock } from "../clock.ts";
 import type { Verdict } from "./account.ts";
+import { END_REASONS } from "./end_reason.ts";
 import type { SessionKind } from "./session_kind.ts";
 import type { Counters, TimelineEntry } from "./timeline.ts";
 
@@ -25,13 +27,14 @@ export interface Tombstone {
 
 /** The newest so many tombstones, by the handle of their session. */
 export class Tombstones {
-  readonly #capacity: number;
+  /** How many are kept. */
+  readonly capacity: number;
   /** Oldest first. */
   readonly #byHandle = new Map<string, Tombstone>();
 
   /** @param capacity How many are kept; 0 keeps none. */
   constructor(capacity: number) {
-    this.#capacity = capacity;
+    this.capacity = capacity;
   }
 
   get size(): number {
@@ -41,7 +44,7 @@ export class Tombstones {
   /** Keeps one more; the oldest goes where that is one too many. */
   add(tombstone: Tombstone): void {
     this.#byHandle.set(tombstone.handle, tombstone);
-    if (this.#byHandle.size <= this.#capacity) return;
+    if (this.#byHandle.size <= this.capacity) return;
     for (const oldest of this.#byHandle.keys()) {
       this.#byHandle.delete(oldest);
       return;
@@ -55,5 +58,32 @@ export class Tombstones {
   /** All of them, oldest first. */
   [Symbol.iterator](): IterableIterator<Tombstone> {
     return this.#byHandle.values();
+  }
+}
+
+/** A tombstone as it is stored: JSON, in which Infinity is null, and the instant of its verdict is left to wall time. */
+export function tombstoneText({ verdict, ...tombstone }: Tombstone): string {
+  const { instant: _, ...rest } = verdict;
+  return JSON.stringify({ ...tombstone, verdict: rest });
+}
+
+/** Reads one; undefined where it is none. */
+export function tombstoneOf(text: string, clock: Clock): Tombstone | undefined {
+  try {
+    const { verdict, ...tombstone } = JSON.parse(text) as Tombstone;
+    if (!(verdict.reason in END_REASONS) || typeof tombstone.handle !== "string") return undefined;
+    const { configuredMs, effectiveMs, ...ttl } = verdict.ttl;
+    return {
+      ...tombstone,
+      protocolVersion: tombstone.protocolVersion,
+      verdict: {
+        ...verdict,
+        detail: verdict.detail,
+        ttl: { ...ttl, configuredMs: configuredMs ?? Infinity, effectiveMs: effectiveMs ?? Infinity },
+        instant: clock.now() - Math.max(0, clock.wallTime() - verdict.at),
+      },
+    };
+  } catch {
+    return undefined;
   }
 }

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { MemoryStore } from "../stores/memory.ts";
 import { parseArgs } from "node:util";
 import { type Session, Supervisor } from "../actors/supervisor.ts";
 import type { Backend, BackendEvents } from "../backends/backend.ts";
@@ -62,6 +63,7 @@ const seconds = Number(flags.seconds);
 async function main(): Promise<void> {
   const [sessions, rounds] = [Number(flags.sessions), Number(flags.rounds)];
   const supervisor = new Supervisor({
+    store: new MemoryStore({ tombstones: 100 }),
     clock: systemClock,
     servers: [{ id: "bench", limits: LIMITS, backend: (_owner, events) => new EchoBackend(events) }],
   });

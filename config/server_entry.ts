@@ -70,8 +70,19 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
   }
   if (!result.success || !isFit || !isNamed) return undefined;
 
-  const { command, args = [], env = {}, cwd = ".", type, url, headers = {}, disabled, backend, session } =
-    result.data;
+  const {
+    command,
+    args = [],
+    env = {},
+    cwd = ".",
+    type,
+    url,
+    headers = {},
+    disabled,
+    backend,
+    stateful,
+    session,
+  } = result.data;
   const remote = (): RemoteServer => ({ type: type === "sse" ? "sse" : "http", url: url!, headers });
   const stdio = (program: string): StdioServer => (
     { type: "stdio", command: program, args, env, cwd: resolve(folder, cwd) }
@@ -83,8 +94,10 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
     backend: typeof backend === "object" && "prewarm" in backend
       ? { prewarm: backend.prewarm, prewarmMaxAgeMs: backend.prewarmMaxAgeMs ?? PREWARM_MAX_AGE_MS }
       : backend ?? "perSession",
+    stateful: stateful ?? false,
     session: {
       idleTtlMs: session?.idleTtlMs,
+      hibernateAfterMs: session?.hibernateAfterMs,
       handshakeTtlMs: session?.handshakeTtlMs,
       maxLifetimeMs: session?.maxLifetimeMs,
       onOpenStream: session?.onOpenStream,

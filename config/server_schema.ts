@@ -84,8 +84,10 @@ export function entrySchema(lookup: Lookup | undefined) {
       ),
       z.strictObject({ shared: children() }, { error: BACKEND_ALLOWED }),
     ], { error: BACKEND_ALLOWED }).optional(),
+    stateful: flag().optional(),
     session: z.object({
       idleTtlMs: ms(0).optional(),
+      hibernateAfterMs: ms(0).optional(),
       handshakeTtlMs: ms(0).optional(),
       maxLifetimeMs: ms(0).optional(),
       onOpenStream: z.enum(ON_OPEN_STREAM, { error: `one of ${ON_OPEN_STREAM.join(", ")}` }).optional(),

@@ -119,6 +119,8 @@ export interface RemoteServer {
 export interface SessionOptions {
   /** Idle time after which a session of this server expires, in ms; 0 means never. */
   readonly idleTtlMs: number | undefined;
+  /** Idle time after which a session gives its backend back and lives on, in ms; 0 means never. */
+  readonly hibernateAfterMs: number | undefined;
   /** The same for one that was only initialized; 0 means that `idleTtlMs` applies. */
   readonly handshakeTtlMs: number | undefined;
   /** Age from which on a session takes no new requests, in ms; 0 means never. */
@@ -153,6 +155,8 @@ export interface ServerConfig {
   readonly transport: StdioServer | RemoteServer;
   readonly disabled: boolean;
   readonly backend: BackendMode;
+  /** Whether the server keeps state of its sessions, so that none of them outlives it. */
+  readonly stateful: boolean;
   readonly session: SessionOptions;
 }
 

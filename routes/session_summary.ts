@@ -66,6 +66,7 @@ export function gatewaySummary({ supervisor, clock, sweep, scale }: SummaryConte
   const quarantines = new Map(quarantined.map((quarantine) => [quarantine.serverId, quarantine]));
   return {
     remembered: supervisor.tombstones.size,
+    slumbers: supervisor.slumbers,
     pressure: sweep === undefined ? null : pressureView(sweep.reading, scale?.s ?? 0),
     sweep: sweep === undefined ? null : sweepView(sweep),
     limits: {
@@ -129,5 +130,5 @@ function serverView(
 }
 
 function none(): StateCounts {
-  return { starting: 0, active: 0, expired: 0, ended: 0 };
+  return { starting: 0, active: 0, hibernated: 0, expired: 0, ended: 0 };
 }

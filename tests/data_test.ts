@@ -11,9 +11,13 @@ const parts = { clock: systemClock, processes: new ProcessTable({ clock: systemC
 Deno.test("A folder whose ledger cannot be opened is let go again", async () => {
   using folder = new Folder();
   Deno.writeTextFileSync(folder.file(LEDGER_FILE), "nonsense ".repeat(100));
-  assertThrows(() => openData(folder.path, parts), StoreError, "is damaged");
+  assertThrows(
+    () => openData({ dataDir: folder.path, sessionStore: "memory", tombstones: 1 }, parts),
+    StoreError,
+    "is damaged",
+  );
   Deno.removeSync(folder.file(LEDGER_FILE));
-  const { dir, ledger } = openData(folder.path, parts);
+  const { dir, ledger } = openData({ dataDir: folder.path, sessionStore: "memory", tombstones: 1 }, parts);
   assertEquals(dir.path, folder.path);
   await ledger.close();
   dir[Symbol.dispose]();

@@ -19,6 +19,7 @@ type Variables = Record<string, string>;
 
 const NOTHING_SET: Session = {
   idleTtlMs: undefined,
+  hibernateAfterMs: undefined,
   handshakeTtlMs: undefined,
   maxLifetimeMs: undefined,
   onOpenStream: undefined,
@@ -43,6 +44,7 @@ function serve(servers: Partial<ServerConfig>[], env?: Variables) {
     transport: STDIO,
     disabled: false,
     backend: "perSession" as const,
+    stateful: false,
     session: NOTHING_SET,
     ...server,
   }));
@@ -206,6 +208,7 @@ Deno.test("A server's own bound of bodies comes before the gateway's, which also
     transport: STDIO,
     disabled: false,
     backend: "perSession" as const,
+    stateful: false,
     session: { ...NOTHING_SET, maxBodyBytes: 5 },
   };
   const maxBytes = maxBodyBytesOf({

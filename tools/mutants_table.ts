@@ -101,8 +101,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: SESSION,
-        from: " || this.#conversation.requestsInFlight > 0 || now < this.deadline) return;",
-        to: " || now < this.deadline) return;",
+        from: "if (this.#conversation.requestsInFlight > 0 || now < this.deadline) return;",
+        to: "if (now < this.deadline) return;",
       },
       {
         file: CONVERSATION,
@@ -201,7 +201,7 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "nothingLeft",
     edits: [{
       file: SESSION,
-      from: "const backendClosed = this.#link?.close(this.#pace);",
+      from: "const backendClosed = this.#link.close(this.#pace);",
       to: "const backendClosed = undefined;",
     }],
     by: BOTH,
@@ -215,13 +215,17 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "replies are left pending",
     breaks: "nothingLeft",
-    edits: [{ file: CONVERSATION, from: "for (const { reply } of exchanges) reply.fail(failure);", to: "" }],
+    edits: [{
+      file: CONVERSATION,
+      from: "for (const { reply } of exchanges) reply.fail(failure);\n    standalone?.close();",
+      to: "standalone?.close();",
+    }],
     by: BOTH,
   },
   {
     name: "an ended session stays in the map",
     breaks: "nothingLeft",
-    edits: [{ file: "actors/supervisor.ts", from: "    this.#sessions.delete(session.id);\n", to: "" }],
+    edits: [{ file: "actors/supervisor.ts", from: "    this.#byHandle.delete(session.handle);\n", to: "" }],
     by: BOTH,
   },
   {
@@ -279,8 +283,8 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "oneReason",
     edits: [{
       file: "actors/supervisor.ts",
-      from: "    this.tombstones.add(session.tombstone());\n",
-      to: "",
+      from: "if (session.verdict !== undefined) this.tombstones",
+      to: "if (session.verdict === undefined) this.tombstones",
     }],
     by: BOTH,
   },

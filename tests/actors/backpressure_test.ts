@@ -71,7 +71,7 @@ Deno.test("A cut stream is told once in the log, by the session's handle, also a
 });
 
 Deno.test("A paused session takes messages, expires at its deadline and gives its backend back", async () => {
-  const harness = new Harness();
+  const harness = new Harness({ limits: { stateful: true } });
   const { session, backend } = await harness.open();
   const { stream } = await openStream(session);
   stream.watcher!.full();

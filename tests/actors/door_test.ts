@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MemoryStore } from "../../stores/memory.ts";
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { entryOf, type Failure, messageOf } from "../../errors.ts";
 import { Supervisor } from "../../actors/supervisor.ts";
@@ -292,10 +293,11 @@ Deno.test("A shared child that dies with many sessions has failed once", async (
     return backend;
   };
   const supervisor = new Supervisor({
+    store: new MemoryStore({ tombstones: 100 }),
     clock: harness.clock,
     servers: [{
       id: "shared",
-      limits: LIMITS,
+      limits: { ...LIMITS, stateful: true },
       backend: { ...perSessionSource(open), ownsProcess: false, startsProcess: false },
     }],
   });
@@ -336,6 +338,7 @@ Deno.test("A process that was only started ahead goes before an opening is refus
     yieldOne: () => (clock.after(150, () => spare = 0), spare > 0),
   };
   const supervisor = new Supervisor({
+    store: new MemoryStore({ tombstones: 100 }),
     clock,
     servers: [{ id: "warm", limits: LIMITS, backend: source }],
     limits: { maxSessions: 9, maxSessionsPerPrincipal: 9, maxProcesses: 1 },

@@ -309,7 +309,7 @@ Deno.test("Every end has a tombstone with its reason and who brought it about", 
     }],
   ];
   for (const [reason, by, end] of ends) {
-    const harness = new Harness({ limits: { evictable: true } });
+    const harness = new Harness({ limits: { evictable: true, stateful: true } });
     const { session } = await harness.open();
     await end(harness, session);
     await settle();

@@ -2,17 +2,26 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { Events } from "../../actors/events.ts";
 import { TtlScale } from "../../actors/pressure.ts";
 import { type CommonContext, Roster } from "../../actors/roster.ts";
+import { Records } from "../../actors/records.ts";
+import { MemoryStore } from "../../stores/memory.ts";
 import type { Session } from "../../actors/session.ts";
 import { LIMITS } from "../fakes/harness.ts";
 import { FakeClock } from "../fakes/fake_clock.ts";
 
 function common(onEnded: (session: Session) => void = () => {}): CommonContext {
+  const clock = new FakeClock();
   return {
-    clock: new FakeClock(),
+    clock,
+    records: new Records({ store: new MemoryStore({ tombstones: 1 }), clock }),
     scale: new TtlScale({ minTtlMs: 0 }),
     random: () => 0.5,
     events: new Events(),
+    slumbers: { hibernations: 0, revivals: 0, failures: 0 },
     onActive: () => {},
+    onHibernated: () => {},
+    onWake: () => {},
+    onServerFailed: () => {},
+    onReleased: () => {},
     onOver: () => {},
     onEnded,
   };

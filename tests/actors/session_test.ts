@@ -263,8 +263,8 @@ Deno.test("A few lines of garbage before the answer do no harm", async () => {
   assertEquals(reply.answered?.id, 1);
 });
 
-Deno.test("Exit of the server ends the session and answers each request in flight", async () => {
-  const harness = new Harness();
+Deno.test("Exit of a stateful server ends the session and answers each request in flight", async () => {
+  const harness = new Harness({ limits: { stateful: true } });
   const { session, backend } = await harness.open();
   const { stream } = await openStream(session);
   const replies = [

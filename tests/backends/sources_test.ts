@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MemoryStore } from "../../stores/memory.ts";
 import { Supervisor } from "../../actors/supervisor.ts";
 import { TtlScale } from "../../actors/pressure.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -33,6 +34,7 @@ class Gateway {
       ? new PrewarmSource({ ...parts, prewarm: 2, prewarmMaxAgeMs: 0 })
       : new SharedSource({ ...parts, shared: 2 });
     this.supervisor = new Supervisor({
+      store: new MemoryStore({ tombstones: 100 }),
       clock,
       scale: new TtlScale({ minTtlMs: 30_000 }),
       random: () => 0,

@@ -26,6 +26,7 @@ function only(entry: unknown, env = {}): ServerConfig {
 
 const NO_SESSION: ServerConfig["session"] = {
   idleTtlMs: undefined,
+  hibernateAfterMs: undefined,
   handshakeTtlMs: undefined,
   maxLifetimeMs: undefined,
   onOpenStream: undefined,
@@ -43,6 +44,7 @@ Deno.test("A command and nothing else is a stdio server in the folder of the fil
     transport: { type: "stdio", command: "deno", args: [], env: {}, cwd: "/etc/sojourn" },
     disabled: false,
     backend: "perSession",
+    stateful: false,
     session: NO_SESSION,
   });
 });
@@ -50,6 +52,7 @@ Deno.test("A command and nothing else is a stdio server in the folder of the fil
 Deno.test("Every key of a stdio server is read", () => {
   const session = {
     idleTtlMs: 0,
+    hibernateAfterMs: 4,
     handshakeTtlMs: 2,
     maxLifetimeMs: 3,
     onOpenStream: "expire",
@@ -68,6 +71,7 @@ Deno.test("Every key of a stdio server is read", () => {
     cwd: "data/x",
     disabled: false,
     description: { any: "thing" },
+    stateful: true,
     session,
   };
   assertEquals(only(entry), {
@@ -81,6 +85,7 @@ Deno.test("Every key of a stdio server is read", () => {
     },
     disabled: false,
     backend: "perSession",
+    stateful: true,
     session,
   });
   assertEquals(only({ command: "x", cwd: "/srv" }).transport, {

@@ -12,6 +12,8 @@ import {
   Supervisor,
 } from "../../actors/supervisor.ts";
 import { TtlScale } from "../../actors/pressure.ts";
+import { MemoryStore } from "../../stores/memory.ts";
+import type { SessionStore } from "../../stores/store.ts";
 import { assert, assertExists } from "@std/assert";
 import { type Message, parseMessage, type RequestId } from "../../protocol/jsonrpc.ts";
 import { FakeBackend } from "./fake_backend.ts";
@@ -28,6 +30,8 @@ export const LIMITS: SessionLimits = {
   evictable: false,
   requestTimeoutMs: 3_600_000,
   startTimeoutMs: 60_000,
+  hibernateAfterMs: 0,
+  stateful: false,
   clientReplyTimeoutMs: 60_000,
   sseAfterMs: 1_000,
   maxInFlight: 64,
@@ -56,11 +60,16 @@ export interface HarnessOptions {
   readonly maxSessions?: number;
   /** How long an opening waits for room, in ms. */
   readonly admissionWaitMs?: number;
+  /** Where sessions are written down; a memory of its own unless given. */
+  readonly store?: SessionStore;
+  readonly fingerprint?: string;
+  /** A clock that other harnesses have too. */
+  readonly clock?: FakeClock;
 }
 
 /** See the module's documentation. */
 export class Harness {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock;
   /** Every backend that was opened, oldest first. */
   readonly backends: FakeBackend[] = [];
   readonly supervisor: Supervisor;
@@ -73,6 +82,7 @@ export class Harness {
     { limits, autoInitialize = true, moreServers = [], minTtlMs = 30_000, random = () => 0, ...more }:
       HarnessOptions = {},
   ) {
+    this.clock = more.clock ?? new FakeClock();
     this.autoInitialize = autoInitialize;
     this.scale = new TtlScale({ minTtlMs });
     this.limits = { ...LIMITS, ...limits };
@@ -80,6 +90,7 @@ export class Harness {
       clock: this.clock,
       scale: this.scale,
       random,
+      store: more.store ?? new MemoryStore({ tombstones: more.tombstones ?? 10_000 }),
       ...(more.tombstones !== undefined && { tombstones: more.tombstones }),
       limits: {
         maxSessions: Infinity,
@@ -92,6 +103,7 @@ export class Harness {
         id: SERVER,
         ...(more.maxSessions !== undefined && { maxSessions: more.maxSessions }),
         limits: this.limits,
+        fingerprint: more.fingerprint ?? "",
         backend: (owner, events) => {
           const backend = new FakeBackend(owner, events, { autoInitialize: this.autoInitialize });
           this.backends.push(backend);

@@ -63,6 +63,8 @@ export class Belief {
   keptUntil = -Infinity;
   /** The ping that is not answered: since when the session was idle then, and how long it waits. */
   ping: { readonly idleSince: number; readonly until: number } | undefined;
+  /** How many pings went out: the last one may have done so in the turn of the message that is looked at. */
+  pingsSent = 0;
   /** Pings that have to turn up at the next look. */
   duePings = 0;
   readonly counters: { -readonly [name in keyof Counters]: number } = {
@@ -144,6 +146,7 @@ export class Belief {
 
   ask(now: number): void {
     this.ping = { idleSince: this.#idleSince, until: now + PING_TIMEOUT_MS };
+    this.pingsSent++;
   }
 
   /** Why time ends it. */

@@ -199,7 +199,7 @@ export class Reactions {
     belief.silent = false;
     if (mail.what === "pong") {
       this.expected.set(mail, "accepted");
-      if (belief.ping === undefined || mail.id !== belief.life.pings.at(-1)) return;
+      if (belief.ping === undefined || mail.id !== belief.life.pings[belief.pingsSent - 1]) return;
       belief.ping = undefined;
       belief.aliveAt = now;
       return;

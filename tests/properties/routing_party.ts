@@ -57,6 +57,7 @@ export function routingApp(): AppHarness {
     // Nothing expires: when sessions end is another property's subject.
     limits: {
       idleTtlMs: 0,
+      stateful: true,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       clientReplyTimeoutMs: CLIENT_REPLY_TIMEOUT_MS,
       sseAfterMs: SSE_AFTER_MS,

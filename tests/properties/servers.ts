@@ -18,6 +18,9 @@ export const SMALL: SessionLimits = {
   evictable: false,
   requestTimeoutMs: 25_000,
   startTimeoutMs: 15_000,
+  hibernateAfterMs: 0,
+  // Here a session ends with its server.
+  stateful: true,
   clientReplyTimeoutMs: 4_000,
   sseAfterMs: 500,
   maxInFlight: 64,

@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { END_REASONS, type EndReason } from "../../actors/supervisor.ts";
+import { INITIALIZE_RESULT } from "../fakes/fake_backend.ts";
+import { FakeReply } from "../fakes/fake_client.ts";
 import { settle } from "../fakes/fake_clock.ts";
 import { message, openStream, post, request, SERVER } from "../fakes/harness.ts";
 import { Monitoring, type MonitoringOptions, OTHER } from "../fakes/monitoring.ts";
@@ -57,6 +59,7 @@ const ENDS: Readonly<Record<EndReason, EndCase>> = {
     idleMs: 1_000,
   },
   backend_exit: {
+    options: { limits: { stateful: true } },
     end: ({ backend }) => backend.exit({ cause: "exit", detail: "exited with code 7" }),
     message: 'server "fake" exited with code 7',
     by: "server",
@@ -85,6 +88,21 @@ const ENDS: Readonly<Record<EndReason, EndCase>> = {
     by: "server",
     idleMs: 1_000,
   },
+  server_changed: {
+    end: async ({ session, backend }, { harness }) => {
+      backend.exit();
+      harness.autoInitialize = false;
+      await settle();
+      session.post({ tag: "message", message: request("tools/list"), reply: new FakeReply() });
+      await settle();
+      harness.backend.answer("sojourn:initialize", { ...INITIALIZE_RESULT, serverInfo: { name: "other" } });
+    },
+    message: 'server "fake" has another name than before: "other" instead of "fake"',
+    by: "server",
+    idleMs: 0,
+  },
+  stateful: { end: ({ session }) => session.end("stateful"), by: "gateway", idleMs: 1_000 },
+  store_failed: { end: ({ session }) => session.end("store_failed"), by: "gateway", idleMs: 1_000 },
 };
 
 /** Opens a session without `initialize`. */

@@ -240,7 +240,7 @@ Deno.test("When the gateway shuts down watchers are told of every end, and then 
 });
 
 Deno.test("An event with a long text is cut short", async () => {
-  await using monitoring = await Monitoring.start();
+  await using monitoring = await Monitoring.start({ limits: { stateful: true } });
   const watcher = await Watcher.open(monitoring);
   const { backend } = await monitoring.open();
   backend.exit({ cause: "exit", detail: "x".repeat(100_000) });

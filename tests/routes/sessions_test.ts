@@ -206,13 +206,14 @@ Deno.test("The summary counts by state and server, and tells what holds", async 
   assertEquals(rest, {
     counts: {
       total: 3,
-      byState: { starting: 0, active: 2, expired: 1, ended: 0 },
+      byState: { starting: 0, active: 2, hibernated: 0, expired: 1, ended: 0 },
       byServer: {
-        [SERVER]: { starting: 0, active: 2, expired: 0, ended: 0 },
-        [OTHER]: { starting: 0, active: 0, expired: 1, ended: 0 },
+        [SERVER]: { starting: 0, active: 2, hibernated: 0, expired: 0, ended: 0 },
+        [OTHER]: { starting: 0, active: 0, hibernated: 0, expired: 1, ended: 0 },
       },
     },
     remembered: 0,
+    slumbers: { hibernations: 0, revivals: 0, failures: 0 },
     pressure: {
       memory: 0.412,
       load: 0.5,

@@ -1,0 +1,228 @@
+/**
+ * What is written down of sessions, and when.
+ *
+ * | what | when |
+ * | --- | --- |
+ * | a session opens | before its client is told |
+ * | it is used | within {@link FLUSH_MS}, many sessions together: a touch costs the request path one entry in a set |
+ * | it ends | before anybody is told; where time ended it with the next changes, because the next run would find the same |
+ * | the gateway shuts down | at once, with what went out on its streams |
+ *
+ * The store may fail: its disk is full, say. Then nothing more is opened (a session that a restart would lose is no
+ * promise to make), those that are open go on, and what could not be written is tried again until it can.
+ *
+ * @module
+ */
+import type { Cancel, Clock } from "../clock.ts";
+import type { Failure } from "../errors.ts";
+import { logger } from "../log.ts";
+import type { Params } from "../protocol/jsonrpc.ts";
+import type {
+  NewSession,
+  SessionChange,
+  SessionCount,
+  SessionStore,
+  StoredSession,
+  StoredTombstone,
+} from "../stores/store.ts";
+import type { Remembered } from "./revival.ts";
+import { type Tombstone, tombstoneOf, tombstoneText } from "./tombstones.ts";
+
+/** After how long a change is written down, in ms: so much may be lost to a SIGKILL. */
+export const FLUSH_MS = 500;
+/** After how long what failed is tried again, in ms. */
+const RETRY_MS = 1_000;
+/** Sessions that are written in one turn: about a millisecond. */
+const ROWS_AT_ONCE = 256;
+/** How often it is told that nothing can be written, in ms. */
+const TELL_EVERY_MS = 60_000;
+
+/** A session, as far as it is written down. */
+export interface Recorded {
+  /** The store's; 0 where it has none. */
+  readonly key: number;
+  /** What changes in its life, as it is now. */
+  readonly change: Omit<SessionChange, "key">;
+}
+
+/** How to make {@link Records}. */
+export interface RecordsOptions {
+  readonly store: SessionStore;
+  readonly clock: Clock;
+}
+
+type Ended = Parameters<SessionStore["end"]>[0][number];
+
+const log = logger("store");
+
+/** See the module's documentation. */
+export class Records {
+  readonly #store: SessionStore;
+  readonly #clock: Clock;
+  /** Whether what is written outlives the gateway. */
+  readonly durable: boolean;
+  /** Sessions that changed since they were last written down. */
+  readonly #changed = new Set<Recorded>();
+  /** Ends that are not written down yet, oldest first. */
+  #ended: Ended[] = [];
+  #cancelFlush: Cancel | undefined;
+  #toldAt = -Infinity;
+  #trouble: string | undefined;
+
+  constructor({ store, clock }: RecordsOptions) {
+    this.#store = store;
+    this.#clock = clock;
+    this.durable = store.durable;
+  }
+
+  /** What keeps it from writing; undefined while it can. */
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
+  /** Changes and ends that wait to be written. */
+  get waiting(): number {
+    return this.#changed.size + this.#ended.length;
+  }
+
+  /** Puts a session down. */
+  opened(session: NewSession): { readonly key: number } | Failure {
+    let key = 0;
+    const problem = this.#try(() => key = this.#store.add(session));
+    return problem === undefined ? { key } : { code: "storeFailed", detail: problem };
+  }
+
+  /** A session was used, or something else changed in it. */
+  changed(session: Recorded): void {
+    if (!this.durable || session.key === 0) return;
+    this.#changed.add(session);
+    this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
+  }
+
+  /**
+   * A session is over.
+   *
+   * @param options.later Whether that may be written with the next changes.
+   */
+  ended(session: Recorded, tombstone: Tombstone, { later }: { later: boolean }): void {
+    this.#changed.delete(session);
+    this.lost(session.key, tombstone, { later });
+  }
+
+  /** The same for one that was not taken up again. */
+  lost(key: number, tombstone: Tombstone, { later }: { later: boolean }): void {
+    this.#ended.push({ key, tombstone: { handle: tombstone.handle, record: tombstoneText(tombstone) } });
+    if (later && this.durable) this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
+    else this.#writeEnds();
+  }
+
+  /** The gateway goes, the session stays. @param streams What went out on its streams, for its client to come back for. */
+  suspended(session: Recorded, streams: string | undefined): void {
+    this.#changed.delete(session);
+    const { key, change } = session;
+    this.#try(() => this.#store.update([{ key, ...change }]));
+    if (streams !== undefined) this.#try(() => this.#store.saveStreams(key, streams));
+  }
+
+  /** What revives a session; undefined where nothing is known of it. */
+  remembered(key: number): Remembered | undefined {
+    const stored = this.#read(() => key === 0 ? undefined : this.#store.get(key));
+    if (stored === undefined) return undefined;
+    return { params: JSON.parse(stored.params) as Params, result: JSON.parse(stored.result) as Params };
+  }
+
+  /** What went out on a session's streams in an earlier run. It is asked for once. */
+  takeStreams(key: number): string | undefined {
+    return this.#read(() => this.#store.takeStreams(key));
+  }
+
+  find(digest: string): StoredSession | undefined {
+    return this.#read(() => this.#store.find(digest));
+  }
+
+  page(afterKey: number, limit: number): StoredSession[] {
+    return this.#read(() => this.#store.page(afterKey, limit)) ?? [];
+  }
+
+  counts(): SessionCount[] {
+    return this.#read(() => this.#store.counts()) ?? [];
+  }
+
+  /** The newest so many, oldest first. Those that cannot be read are left out. */
+  tombstones(limit: number): Tombstone[] {
+    const stored: StoredTombstone[] = this.#read(() => this.#store.tombstones(limit)) ?? [];
+    return stored.flatMap(({ record }) => tombstoneOf(record, this.#clock) ?? []);
+  }
+
+  /** Writes what waits, and lets go of the store. */
+  close(): void {
+    this.#cancelFlush?.();
+    this.#cancelFlush = undefined;
+    this.#writeEnds();
+    while (this.#changed.size > 0 && this.#writeChanges());
+    this.#store.close();
+  }
+
+  /** In slices: others get their turns between them. */
+  readonly #onFlush = (): void => {
+    this.#cancelFlush = undefined;
+    const done = this.#writeEnds() && this.#writeChanges();
+    if (this.waiting === 0) return;
+    this.#cancelFlush = this.#clock.after(done ? 1 : RETRY_MS, this.#onFlush);
+  };
+
+  #writeEnds(): boolean {
+    if (this.#ended.length === 0) return true;
+    const slice = this.#ended.slice(0, ROWS_AT_ONCE);
+    if (this.#try(() => this.#store.end(slice)) !== undefined) {
+      this.#cancelFlush ??= this.#clock.after(RETRY_MS, this.#onFlush);
+      return false;
+    }
+    this.#ended = this.#ended.slice(slice.length);
+    return this.#ended.length === 0 || this.#writeEnds();
+  }
+
+  #writeChanges(): boolean {
+    const slice: Recorded[] = [];
+    for (const session of this.#changed) {
+      slice.push(session);
+      if (slice.length === ROWS_AT_ONCE) break;
+    }
+    const rows = slice.map(({ key, change }) => ({ key, ...change }));
+    if (rows.length > 0 && this.#try(() => this.#store.update(rows)) !== undefined) return false;
+    for (const session of slice) this.#changed.delete(session);
+    return true;
+  }
+
+  /** @returns What went wrong; undefined where nothing did. */
+  #try(write: () => void): string | undefined {
+    try {
+      write();
+      if (this.#trouble !== undefined) log.info("Sessions can be written down again");
+      this.#trouble = undefined;
+      this.#toldAt = -Infinity;
+      return undefined;
+    } catch (error) {
+      return this.#onTrouble(error);
+    }
+  }
+
+  #read<Result>(read: () => Result): Result | undefined {
+    try {
+      return read();
+    } catch (error) {
+      this.#onTrouble(error);
+      return undefined;
+    }
+  }
+
+  #onTrouble(error: unknown): string {
+    const problem = error instanceof Error ? error.message : String(error);
+    this.#trouble = problem;
+    if (this.#clock.now() >= this.#toldAt + TELL_EVERY_MS) {
+      this.#toldAt = this.#clock.now();
+      log.error("Sessions cannot be written down: {problem}", { problem });
+    }
+    return problem;
+  }
+}
