@@ -12,9 +12,10 @@ import type {
   StoredTombstone,
 } from "../../stores/store.ts";
 
-/** Lists, and a look at each entry of them. Knows no key in advance: it is told those that another store gave. */
-export class Model implements Omit<SessionStore, "add" | "close" | "durable"> {
+/** Lists, and a look at each entry of them. */
+export class Model implements Omit<SessionStore, "close" | "durable"> {
   readonly #kept: number;
+  #lastKey = 0;
   #sessions: StoredSession[] = [];
   #streams: { key: number; text: string }[] = [];
   #tombstones: StoredTombstone[] = [];
@@ -27,8 +28,10 @@ export class Model implements Omit<SessionStore, "add" | "close" | "durable"> {
     return this.find(digest) !== undefined;
   }
 
-  add(session: NewSession, key: number): void {
+  /** @param key Which one another store gave; else the next. */
+  add(session: NewSession, key = this.#lastKey + 1): number {
     this.#sessions.push({ ...session, key });
+    return this.#lastKey = key;
   }
 
   update(changes: readonly SessionChange[]): void {

@@ -93,7 +93,7 @@ class Pair implements Disposable {
         const key = store.add(session);
         assert(key > (this.#keys.at(-1) ?? 0), `${key} after ${this.#keys}`);
         this.#keys.push(key);
-        return model.add(session, key);
+        return void model.add(session, key);
       }
       case "update": {
         const changes = command.changes.map(({ which, ...change }) => ({ ...change, key: this.#key(which) }));
