@@ -19,6 +19,8 @@ import { StoreError } from "./store_error.ts";
 const BUSY_MS = 100;
 /** What is kept of a log that has been written back, in bytes. */
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
+/** SQLite's least. */
+const LEAST_PAGE_BYTES = 512;
 /** Only its owner. */
 const MODE = 0o600;
 
@@ -83,6 +85,8 @@ function prepareFile(path: string): void {
 
 /** Throws unless the file is empty, or whole and ours. */
 function check(path: string, { applicationId, migrations, holds }: DatabaseKind): void {
+  const cut = cutOff(path);
+  if (cut !== undefined) throw StoreError.of(new Error(`malformed: ${cut}`), path, holds);
   using database = new ReadOnly(path);
   const version = Number(database.value("PRAGMA user_version"));
   const owner = Number(database.value("PRAGMA application_id"));
@@ -106,6 +110,28 @@ function check(path: string, { applicationId, migrations, holds }: DatabaseKind)
   const found = String(database.value("PRAGMA quick_check(1)"));
   if (found !== "ok") {
     throw StoreError.of(new Error(`malformed: ${found.replaceAll("\n", " ")}`), path, holds);
+  }
+}
+
+/**
+ * How a file was cut that SQLite would take for a whole one: an empty file for a new one, with which it removes the log
+ * beside it; a page that is not all there for one that ends in zeros. With a log that page can be on its way.
+ */
+function cutOff(path: string): string | undefined {
+  const { size } = Deno.statSync(path);
+  const hasLog = sizeOf(`${path}-wal`) > 0;
+  if (size === 0) return hasLog ? "it is empty, and its log is not" : undefined;
+  // No page is smaller, and each size is a multiple of it.
+  return size % LEAST_PAGE_BYTES !== 0 && !hasLog ? "it ends within a page" : undefined;
+}
+
+/** In bytes; 0 where there is no such file. */
+function sizeOf(path: string): number {
+  try {
+    return Deno.statSync(path).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return 0;
+    throw error;
   }
 }
 

@@ -87,6 +87,7 @@ const DAMAGE: [string, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffe
   ["a few bytes", (bytes) => bytes.slice(0, 50)],
   ["half of its first page", (bytes) => bytes.slice(0, 2_000)],
   ["its first half", (bytes) => bytes.slice(0, bytes.length / 2)],
+  ["all but its last byte", (bytes) => bytes.slice(0, -1)],
   ["all but its last page", (bytes) => bytes.slice(0, -4_096)],
   ["a page of zeros", (bytes) => bytes.fill(0, 4_096, 8_192)],
   ["a page of ones", (bytes) => bytes.fill(255, 4_096, 8_192)],
@@ -123,6 +124,21 @@ Deno.test("A damaged file whose log was not written back is left as it is, and i
   assertRefused(() => openDatabase(path, KIND), { problem: "damaged", path, words: [] });
   const after = folder.content();
   assertEquals([after["notes.db"], after["notes.db-wal"]], [before["notes.db"], before["notes.db-wal"]]);
+});
+
+Deno.test("A file that was emptied is refused, and its log left as it is", async () => {
+  using folder = new Folder();
+  const path = folder.file("notes.db");
+  write(path, KIND, 1_000);
+  const script = `import { DatabaseSync } from "node:sqlite";
+    new DatabaseSync(${JSON.stringify(path)}).exec("INSERT INTO notes (text) VALUES ('late')");
+    Deno.kill(Deno.pid, "SIGKILL");`;
+  await new Deno.Command(Deno.execPath(), { args: ["eval", script], stderr: "null" }).output();
+  Deno.truncateSync(path, 0);
+  const before = folder.content();
+  const words = ["it is empty, and its log is not", "left as it is"];
+  assertRefused(() => openDatabase(path, KIND), { problem: "damaged", path, words });
+  assertEquals(folder.content(), before);
 });
 
 Deno.test("A file of a later schema is refused, left as it is, and good for the later version", () => {

@@ -46,12 +46,17 @@ export const MAY_MOUNT = mayMount();
  *
  * @param options Of tmpfs, such as `size=64k`.
  */
-export function mountTmpfs(path: string, options: string): Disposable {
+export function mountTmpfs(path: string, options: string): Disposable & { remount(mode: "ro" | "rw"): void } {
   Deno.mkdirSync(path, { recursive: true });
   if (!succeeds("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)) {
     throw new Error(`Cannot mount ${path}`);
   }
-  return { [Symbol.dispose]: () => void succeeds("umount", "-l", path) };
+  return {
+    remount(mode) {
+      if (!succeeds("mount", "-o", `remount,${mode}`, path)) throw new Error(`Cannot remount ${path}`);
+    },
+    [Symbol.dispose]: () => void succeeds("umount", "-l", path),
+  };
 }
 
 function mayMount(): boolean {

@@ -49,7 +49,7 @@ export function sorted(counts: readonly SessionCount[]): SessionCount[] {
 }
 
 /** All that a store holds, streams aside. */
-export function contentOf(store: SessionStore) {
+export function contentOf(store: Pick<SessionStore, "page" | "counts" | "tombstones">) {
   return {
     sessions: store.page(0, Infinity),
     counts: sorted(store.counts()),
