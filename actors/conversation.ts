@@ -14,7 +14,8 @@
  * | anything else | the newest request in flight whose client is connected, else the standalone stream |
  *
  * On stdio a message does not say which request it belongs to, hence the last row. Where there is no stream, the
- * message is kept for the next standalone one (bounded; progress is not worth keeping).
+ * message is kept for the next standalone one, or the next one that its client comes back for (bounded; progress is not
+ * worth keeping).
  *
  * @module
  */
@@ -165,6 +166,11 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     return this.#standalone?.open === true;
   }
 
+  /** Whether what is sent on its standalone stream reaches the client, be it when it comes back for it. */
+  get reachable(): boolean {
+    return this.#standalone !== undefined && isHeld(this.#standalone);
+  }
+
   /** Streams to the client that are open: the standalone one and replies that wait for their answer. */
   get openStreams(): number {
     return Array.from(this.#exchanges).filter(({ reply }) => reply.open).length +
@@ -276,21 +282,27 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (found.kind === "unknown") return { code: "eventUnknown" };
     if (found.kind === "gap") return { code: "eventsGone" };
     stream.watch(this);
-    stream.replay(found.log, found.missed);
-    found.owner?.resume(stream);
+    const { owner, missed } = found;
+    if (owner !== undefined || missed.length > 0) stream.replay(found.log, missed);
     // What it belongs to is over, and so is this.
-    if (found.owner === undefined) stream.close();
-    if (this.#standalone === stream) this.#deliverKept(stream, now);
+    if (owner === undefined) stream.close();
+    else owner.resume(stream);
+    // No standalone stream may ever come: the client's next one takes what was kept.
+    if (this.#standalone === stream || !this.hasStandalone) this.#deliverKept(stream, now);
     return undefined;
   }
 
   /** The standalone stream goes on on another connection. */
   #continueOn(stream: ClientStream): void {
-    this.#standalone?.drop();
+    const before = this.#standalone;
     this.#standalone = stream;
+    if (before === undefined) return;
+    this.#questions.moved(before, stream);
+    before.drop();
   }
 
   #deliverKept(stream: ClientStream, now: number): void {
+    if (!stream.open) return;
     for (const kept of this.#takeBacklog()) {
       stream.send(kept.text);
       if (kept.questionId !== undefined) this.#questions.delivered(kept.questionId, stream, now);
@@ -338,8 +350,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (message.method === "notifications/progress") this.#onProgress(message, now);
     const stream = this.#streamFor(message);
     if (stream !== undefined) stream.send(message.text);
-    else if (message.method === "notifications/progress") this.#lostStreamOf(message)?.send(message.text);
-    else this.#keep(message.text, undefined, now);
+    else if (message.method !== "notifications/progress") this.#keep(message.text, undefined, now);
   }
 
   /**
@@ -400,23 +411,22 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     const stream = this.#questions.get(id)?.stream;
     if (!this.#questions.remove(id, now)) return;
     this.#backlog?.forget(id);
-    if (stream?.open) stream.send(message.text);
+    if (stream !== undefined && isHeld(stream)) stream.send(message.text);
   }
 
   /** See the table at the top. */
   #streamFor(message: RequestMessage | NotificationMessage): ClientStream | undefined {
     const parent = this.#exchanges.parentOf(message.method, message.params);
-    if (parent?.reply.open) return parent.reply;
+    const isProgress = message.method === "notifications/progress";
+    if (parent !== undefined) {
+      const { reply } = parent;
+      // What is reported while its client has lost the connection stays in order: it follows on the same stream.
+      if (isHeld(reply) || (isProgress && reply.resumable)) return reply;
+    }
     const standalone = this.#standalone?.open ? this.#standalone : undefined;
     // Progress of a request that is over (a task's may outlive it) concerns no other request.
-    if (message.method === "notifications/progress") return standalone;
+    if (isProgress) return standalone;
     return this.#exchanges.newestOpen()?.reply ?? standalone;
-  }
-
-  /** The stream of its request, where its client lost the connection and may come back for progress made meanwhile. */
-  #lostStreamOf({ method, params }: NotificationMessage): ClientStream | undefined {
-    const reply = this.#exchanges.parentOf(method, params)?.reply;
-    return reply?.resumable ? reply : undefined;
   }
 
   #takeBacklog(): KeptMessage[] {
@@ -466,7 +476,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #onQuestionTime(question: Question, now: number): number {
     const { clientReplyTimeoutMs, requestTimeoutMs } = this.#limits;
     // A person may be thinking about it, on behalf of a request that is in flight. That has a bound too.
-    const patient = this.#exchanges.size > 0 && question.stream?.open === true;
+    const patient = this.#exchanges.size > 0 && question.stream !== undefined &&
+      isHeld(question.stream);
     const limitMs = patient ? Math.max(clientReplyTimeoutMs, requestTimeoutMs) : clientReplyTimeoutMs;
     const dueAt = question.since + limitMs;
     // Patience ends with the stream or the request, which nobody announces: look again now and then.
@@ -483,4 +494,9 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (!this.#questions.remove(questionId, now)) return;
     this.#send(rpcErrorText({ code: "clientSilent", detail }, questionId));
   }
+}
+
+/** Whether the client is connected, or expected back. */
+function isHeld(stream: ClientStream): boolean {
+  return stream.open || stream.away;
 }

@@ -134,6 +134,10 @@ class LoggedStream implements StreamLog {
     return idOf(this.no, 0);
   }
 
+  get lastId(): string {
+    return idOf(this.no, this.last);
+  }
+
   add(text: string): string {
     const no = ++this.last;
     this.#log.keep(this, no, text);

@@ -5,65 +5,11 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { AppHarness, type OpenedSession } from "../fakes/app_harness.ts";
+import { Connection } from "../fakes/connection.ts";
 import { settle } from "../fakes/fake_clock.ts";
 
 const VERSION = "2025-11-25";
 const EVENTS = { accept: "text/event-stream" };
-
-/** One connection that carries events, read as they come. */
-class Connection {
-  readonly events: { id?: string; retry?: string; data: string }[] = [];
-  ended = false;
-  readonly #reader: ReadableStreamDefaultReader<string>;
-  #rest = "";
-
-  constructor(readonly response: Response) {
-    assertEquals(response.headers.get("content-type"), "text/event-stream");
-    this.#reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-    void this.#read();
-  }
-
-  /** The messages that came. */
-  get messages(): Record<string, unknown>[] {
-    return this.events.filter(({ data }) => data !== "").map(({ data }) => JSON.parse(data));
-  }
-
-  /** What came, in words. */
-  get words(): unknown[] {
-    return this.messages.map(({ params, result }) =>
-      (params as { n?: number })?.n ?? (result as { n: number }).n
-    );
-  }
-
-  get lastId(): string {
-    return this.events.findLast(({ id }) => id !== undefined)!.id!;
-  }
-
-  /** The id of an event. */
-  idOf(n: number): string {
-    return this.events.find(({ data }) => data.includes(`"n":${n}`))!.id!;
-  }
-
-  async hangUp(): Promise<void> {
-    await this.#reader.cancel().catch(() => {});
-    await settle();
-  }
-
-  async #read(): Promise<void> {
-    for (;;) {
-      const { done, value } = await this.#reader.read();
-      if (done) break;
-      const blocks = (this.#rest + value).split("\n\n");
-      this.#rest = blocks.pop()!;
-      for (const block of blocks) {
-        const fields = block.split("\n").map((line) => line.split(/: ?(.*)/s) as [string, string]);
-        const event = Object.fromEntries(fields.filter(([name]) => name !== "" && name !== "event"));
-        if ("data" in event) this.events.push(event as { data: string });
-      }
-    }
-    this.ended = true;
-  }
-}
 
 interface Scene {
   readonly app: AppHarness;
@@ -161,6 +107,20 @@ Deno.test("A call whose connection was lost goes on on another: what was missed,
   assertEquals([resumed.words, resumed.ended], [[2, 3, 4, 5, 6], true]);
   assertEquals(resumed.events.map(({ id }) => id), ["1-2", "1-3", "1-4", "1-5", "1-6"]);
   assertEquals(session.session.inFlight, 0);
+  await app.stop();
+});
+
+Deno.test("Progress of a call whose connection was lost stays on its stream, also with another one open", async () => {
+  const { app, call, get, progress, answer } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  await reply.hangUp();
+  await progress(1, 2);
+  const standalone = await connect(get());
+  await progress(1, 3);
+  const resumed = await connect(get(reply.lastId));
+  await answer(1, 4);
+  assertEquals([resumed.words, standalone.words], [[2, 3, 4], []]);
   await app.stop();
 });
 
