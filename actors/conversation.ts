@@ -25,6 +25,7 @@ import {
   encodeNotification,
   encodeRequest,
   type NotificationMessage,
+  type RequestId,
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
@@ -67,6 +68,8 @@ export interface ConversationOptions<Owner> {
   readonly handle: string;
   readonly limits: ConversationLimits;
   readonly now: number;
+  /** What {@link Conversation.exportStreams} of an earlier conversation of the session returned. */
+  readonly streams?: string | undefined;
 }
 
 /** Requests of the server that may wait for the client; each further one gets an error at once. */
@@ -81,6 +84,9 @@ export interface InFlight {
   readonly method: string;
   readonly ageMs: number;
 }
+
+/** Whose a stream is that ends where it begins. */
+const NOBODY: Resumable = { resume: () => {} };
 
 const log = logger("session");
 
@@ -105,12 +111,15 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   /** The last message of the client, or the end of the last request in flight. */
   #lastUsed = -Infinity;
 
-  constructor({ owner, port, handle, limits, now }: ConversationOptions<Owner>) {
+  constructor({ owner, port, handle, limits, now, streams }: ConversationOptions<Owner>) {
     this.#owner = owner;
     this.#port = port;
     this.#handle = handle;
     this.#limits = limits;
     this.#lastUsed = now;
+    if (streams === undefined) return;
+    this.#resumable = true;
+    this.#log = EventLog.restore(streams, this.#standaloneOwner());
   }
 
   /** A reader of one of its streams does not keep up. */
@@ -214,7 +223,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
       return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
     }
     reply.watch(this);
-    if (this.#resumable) reply.record(() => this.#beginLog(reply));
+    if (this.#resumable) reply.record(() => this.#beginLog(reply, message.id));
     this.#exchanges.add(message, reply, {
       sentAt: now,
       waitedMsBefore: this.#questions.waitedMs(now),
@@ -249,9 +258,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     // Its client may have hung up while it waited its turn.
     if (!stream.open) return;
     stream.watch(this);
-    if (this.#resumable) {
-      stream.record(() => this.#beginLog({ resume: (stream) => this.#continueOn(stream) }));
-    }
+    if (this.#resumable) stream.record(() => this.#beginLog(this.#standaloneOwner()));
     this.#standalone?.close();
     this.#standalone = stream;
     this.#deliverKept(stream, now);
@@ -267,8 +274,23 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     return this.#resumable;
   }
 
-  #beginLog(owner: Resumable): StreamLog {
-    return (this.#log ??= new EventLog()).begin(owner);
+  /**
+   * What went out on its streams, as a text with which another conversation goes on after this one. To be taken before
+   * {@link close}: requests that are in flight have an error for an answer there, and what waits for a standalone
+   * stream is on it. Changes nothing.
+   *
+   * @returns Undefined where there was no stream that can be resumed.
+   */
+  exportStreams(): string | undefined {
+    return this.#log?.export(this.#backlog?.notifications() ?? []);
+  }
+
+  #beginLog(owner: Resumable, requestId?: RequestId): StreamLog {
+    return (this.#log ??= new EventLog()).begin(owner, requestId);
+  }
+
+  #standaloneOwner(): Resumable {
+    return { resume: (stream) => this.#continueOn(stream) };
   }
 
   /**
@@ -278,9 +300,10 @@ export class Conversation<Owner = unknown> implements StreamWatch {
    */
   resume(lastEventId: string, stream: ClientStream, now: number): Failure | undefined {
     this.#questions.clientHeard();
-    const found = this.#log?.after(lastEventId) ?? { kind: "unknown" };
+    const found = (this.#log ??= new EventLog()).after(lastEventId);
     if (found.kind === "unknown") return { code: "eventUnknown" };
     if (found.kind === "gap") return { code: "eventsGone" };
+    if (found.kind === "elsewhere") return this.#interrupted(found.requestId, stream);
     stream.watch(this);
     const { owner, missed } = found;
     if (owner !== undefined || missed.length > 0) stream.replay(found.log, missed);
@@ -289,6 +312,19 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     else owner.resume(stream);
     // No standalone stream may ever come: the client's next one takes what was kept.
     if (this.#standalone === stream || !this.hasStandalone) this.#deliverKept(stream, now);
+    return undefined;
+  }
+
+  /**
+   * The log that knew a stream is gone. If it was a request's, then so is the request, and whoever waits for its answer
+   * is told; a client that made up the id gets an error for a request that it made up.
+   */
+  #interrupted(requestId: RequestId | undefined, stream: ClientStream): Failure | undefined {
+    if (requestId === undefined || this.#exchanges.has(requestId)) return { code: "eventsGone" };
+    stream.watch(this);
+    stream.record(() => this.#beginLog(NOBODY, requestId));
+    stream.send(rpcErrorText({ code: "interrupted" }, requestId));
+    stream.close();
     return undefined;
   }
 
