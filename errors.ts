@@ -122,6 +122,12 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Server ended before the request was answered",
   },
+  // On a stream that is resumed after its request is gone; the status is for completeness.
+  interrupted: {
+    status: STATUS_CODE.BadGateway,
+    rpcCode: -32000,
+    message: "Request was interrupted by a restart; it may or may not have been carried out",
+  },
   backendBusy: {
     status: STATUS_CODE.ServiceUnavailable,
     rpcCode: -32000,

@@ -99,6 +99,7 @@ async function main(): Promise<void> {
       clock,
       maxBufferBytes: settings.maxStreamBufferBytes,
       stallMs: settings.streamStallMs,
+      maxMs: settings.streamMaxMs,
       cuts: 0,
     },
     sweep: sweeper,

@@ -43,6 +43,11 @@ export class Backlog {
     if (at >= 0) this.#chars -= this.#messages.splice(at, 1)[0]!.text.length;
   }
 
+  /** The texts of those that are no requests, oldest first. They stay. */
+  notifications(): string[] {
+    return this.#messages.filter(({ questionId }) => questionId === undefined).map(({ text }) => text);
+  }
+
   /** Returns everything, oldest first, and is empty. */
   takeAll(): KeptMessage[] {
     const all = this.#messages;

@@ -32,6 +32,8 @@ export interface StreamWatch {
 export interface StreamLog {
   /** The id that stands before those of all events. */
   readonly primingId: string;
+  /** The id of its last event; the priming one's where there was none. */
+  readonly lastId: string;
   /** Keeps a message. @returns The id of its event. */
   add(text: string): string;
   /** No more will come. Idempotent. */
@@ -54,6 +56,8 @@ export interface ClientStream {
   close(): void;
   /** Names who is told how the reader keeps up. Called before anything is sent. */
   watch(watch: StreamWatch): void;
+  /** Whether its connection was ended on purpose: its client was asked to come back for the rest, and is expected. */
+  readonly away: boolean;
   /** Has what is sent numbered and kept. Called before anything is sent; `begin` is called if a stream comes of it. */
   record(begin: () => StreamLog): void;
   /** Whether what is sent after its connection was lost is kept for the client to come back for. */

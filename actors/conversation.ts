@@ -14,7 +14,8 @@
  * | anything else | the newest request in flight whose client is connected, else the standalone stream |
  *
  * On stdio a message does not say which request it belongs to, hence the last row. Where there is no stream, the
- * message is kept for the next standalone one (bounded; progress is not worth keeping).
+ * message is kept for the next standalone one, or the next one that its client comes back for (bounded; progress is not
+ * worth keeping).
  *
  * @module
  */
@@ -24,6 +25,7 @@ import {
   encodeNotification,
   encodeRequest,
   type NotificationMessage,
+  type RequestId,
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/jsonrpc.ts";
@@ -70,6 +72,11 @@ export interface ConversationOptions<Owner> {
   readonly lastUsed: number;
   /** What its client asked for good in an earlier run. */
   readonly standing?: StandingState | undefined;
+  /**
+   * Returns what {@link Conversation.suspend} of an earlier conversation of the session returned. Called once, when a
+   * stream is begun or comes back.
+   */
+  readonly streams?: (() => string | undefined) | undefined;
 }
 
 /** Requests of the server that may wait for the client; each further one gets an error at once. */
@@ -84,6 +91,9 @@ export interface InFlight {
   readonly method: string;
   readonly ageMs: number;
 }
+
+/** Whose a stream is that ends where it begins. */
+const NOBODY: Resumable = { resume: () => {} };
 
 const log = logger("session");
 
@@ -105,6 +115,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #resumable = false;
   /** What went out on its streams; undefined until there was one that can be resumed. */
   #log: EventLog | undefined;
+  /** What went out in an earlier run; undefined once it was taken. */
+  #earlierStreams: (() => string | undefined) | undefined;
   /** What the client asked for good; undefined where that is nothing. */
   #standing: Standing | undefined;
   /** Whether the client ever asked for a task, which lives in the server beyond its request. */
@@ -112,13 +124,14 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   /** The last message of the client, or the end of the last request in flight. */
   #lastUsed = -Infinity;
 
-  constructor({ owner, port, handle, limits, lastUsed, standing }: ConversationOptions<Owner>) {
+  constructor({ owner, port, handle, limits, lastUsed, standing, streams }: ConversationOptions<Owner>) {
     this.#owner = owner;
     this.#port = port;
     this.#handle = handle;
     this.#limits = limits;
     this.#lastUsed = lastUsed;
     if (standing !== undefined) this.#standing = new Standing(standing);
+    this.#earlierStreams = streams;
   }
 
   /** A reader of one of its streams does not keep up. */
@@ -174,6 +187,11 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     return this.#standalone?.open === true;
   }
 
+  /** Whether what is sent on its standalone stream reaches the client, be it when it comes back for it. */
+  get reachable(): boolean {
+    return this.#standalone !== undefined && isHeld(this.#standalone);
+  }
+
   /** Streams to the client that are open: the standalone one and replies that wait for their answer. */
   get openStreams(): number {
     return Array.from(this.#exchanges).filter(({ reply }) => reply.open).length +
@@ -227,7 +245,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
       return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
     }
     reply.watch(this);
-    if (this.#resumable) reply.record(() => this.#beginLog(reply));
+    if (this.#resumable) reply.record(() => this.#beginLog(reply, message.id));
     if (message.params?.task !== undefined) this.#hasTasks = true;
     this.#exchanges.add(message, reply, {
       sentAt: now,
@@ -263,9 +281,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     // Its client may have hung up while it waited its turn.
     if (!stream.open) return;
     stream.watch(this);
-    if (this.#resumable) {
-      stream.record(() => this.#beginLog({ resume: (stream) => this.#continueOn(stream) }));
-    }
+    if (this.#resumable) stream.record(() => this.#beginLog(this.#standaloneOwner()));
     this.#standalone?.close();
     this.#standalone = stream;
     this.#deliverKept(stream, now);
@@ -281,8 +297,21 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     return this.#resumable;
   }
 
-  #beginLog(owner: Resumable): StreamLog {
-    return (this.#log ??= new EventLog()).begin(owner);
+  #beginLog(owner: Resumable, requestId?: RequestId): StreamLog {
+    return this.#openLog().begin(owner, requestId);
+  }
+
+  #openLog(): EventLog {
+    if (this.#log !== undefined) return this.#log;
+    const earlier = this.#earlierStreams?.();
+    this.#earlierStreams = undefined;
+    return this.#log = earlier === undefined
+      ? new EventLog()
+      : EventLog.restore(earlier, this.#standaloneOwner());
+  }
+
+  #standaloneOwner(): Resumable {
+    return { resume: (stream) => this.#continueOn(stream) };
   }
 
   /**
@@ -292,25 +321,45 @@ export class Conversation<Owner = unknown> implements StreamWatch {
    */
   resume(lastEventId: string, stream: ClientStream, now: number): Failure | undefined {
     this.#questions.clientHeard();
-    const found = this.#log?.after(lastEventId) ?? { kind: "unknown" };
+    const found = this.#openLog().after(lastEventId);
     if (found.kind === "unknown") return { code: "eventUnknown" };
     if (found.kind === "gap") return { code: "eventsGone" };
+    if (found.kind === "elsewhere") return this.#interrupted(found.requestId, stream);
     stream.watch(this);
-    stream.replay(found.log, found.missed);
-    found.owner?.resume(stream);
+    const { owner, missed } = found;
+    if (owner !== undefined || missed.length > 0) stream.replay(found.log, missed);
     // What it belongs to is over, and so is this.
-    if (found.owner === undefined) stream.close();
-    if (this.#standalone === stream) this.#deliverKept(stream, now);
+    if (owner === undefined) stream.close();
+    else owner.resume(stream);
+    // No standalone stream may ever come: the client's next one takes what was kept.
+    if (this.#standalone === stream || !this.hasStandalone) this.#deliverKept(stream, now);
+    return undefined;
+  }
+
+  /**
+   * The log that knew a stream is gone. If it was a request's, then so is the request, and whoever waits for its answer
+   * is told; a client that made up the id gets an error for a request that it made up.
+   */
+  #interrupted(requestId: RequestId | undefined, stream: ClientStream): Failure | undefined {
+    if (requestId === undefined || this.#exchanges.has(requestId)) return { code: "eventsGone" };
+    stream.watch(this);
+    stream.record(() => this.#beginLog(NOBODY, requestId));
+    stream.send(rpcErrorText({ code: "interrupted" }, requestId));
+    stream.close();
     return undefined;
   }
 
   /** The standalone stream goes on on another connection. */
   #continueOn(stream: ClientStream): void {
-    this.#standalone?.drop();
+    const before = this.#standalone;
     this.#standalone = stream;
+    if (before === undefined) return;
+    this.#questions.moved(before, stream);
+    before.drop();
   }
 
   #deliverKept(stream: ClientStream, now: number): void {
+    if (!stream.open) return;
     for (const kept of this.#takeBacklog()) {
       stream.send(kept.text);
       if (kept.questionId !== undefined) this.#questions.delivered(kept.questionId, stream, now);
@@ -361,8 +410,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (message.method === "notifications/progress") this.#onProgress(message, now);
     const stream = this.#streamFor(message);
     if (stream !== undefined) stream.send(message.text);
-    else if (message.method === "notifications/progress") this.#lostStreamOf(message)?.send(message.text);
-    else this.#keep(message.text, undefined, now);
+    else if (message.method !== "notifications/progress") this.#keep(message.text, undefined, now);
   }
 
   /**
@@ -405,13 +453,18 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   /**
    * The gateway goes and the session stays: what was in flight fails, and the connections of streams are ended.
    *
-   * @returns What went out on streams that their client may come back for; undefined where there is nothing.
+   * @returns What went out on streams that their client may come back for, and what waits for one; undefined where there
+   * never was one.
    */
   suspend(failure: Failure): string | undefined {
     for (const { reply } of this.#exchanges.takeAll()) reply.fail(failure);
+    const waiting = this.#backlog?.notifications() ?? [];
+    // Where no stream came since the last run, what it left is left again.
+    const streams = this.#log?.export(waiting) ?? this.#earlierStreams?.();
     this.#standalone?.drop();
+    this.#standalone = undefined;
     this.close(failure);
-    return undefined;
+    return streams;
   }
 
   /** Answers all that is in flight with a failure, closes all streams and forgets everything. Idempotent. */
@@ -444,23 +497,22 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     const stream = this.#questions.get(id)?.stream;
     if (!this.#questions.remove(id, now)) return;
     this.#backlog?.forget(id);
-    if (stream?.open) stream.send(message.text);
+    if (stream !== undefined && isHeld(stream)) stream.send(message.text);
   }
 
   /** See the table at the top. */
   #streamFor(message: RequestMessage | NotificationMessage): ClientStream | undefined {
     const parent = this.#exchanges.parentOf(message.method, message.params);
-    if (parent?.reply.open) return parent.reply;
+    const isProgress = message.method === "notifications/progress";
+    if (parent !== undefined) {
+      const { reply } = parent;
+      // What is reported while its client has lost the connection stays in order: it follows on the same stream.
+      if (isHeld(reply) || (isProgress && reply.resumable)) return reply;
+    }
     const standalone = this.#standalone?.open ? this.#standalone : undefined;
     // Progress of a request that is over (a task's may outlive it) concerns no other request.
-    if (message.method === "notifications/progress") return standalone;
+    if (isProgress) return standalone;
     return this.#exchanges.newestOpen()?.reply ?? standalone;
-  }
-
-  /** The stream of its request, where its client lost the connection and may come back for progress made meanwhile. */
-  #lostStreamOf({ method, params }: NotificationMessage): ClientStream | undefined {
-    const reply = this.#exchanges.parentOf(method, params)?.reply;
-    return reply?.resumable ? reply : undefined;
   }
 
   #takeBacklog(): KeptMessage[] {
@@ -510,7 +562,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #onQuestionTime(question: Question, now: number): number {
     const { clientReplyTimeoutMs, requestTimeoutMs } = this.#limits;
     // A person may be thinking about it, on behalf of a request that is in flight. That has a bound too.
-    const patient = this.#exchanges.size > 0 && question.stream?.open === true;
+    const patient = this.#exchanges.size > 0 && question.stream !== undefined &&
+      isHeld(question.stream);
     const limitMs = patient ? Math.max(clientReplyTimeoutMs, requestTimeoutMs) : clientReplyTimeoutMs;
     const dueAt = question.since + limitMs;
     // Patience ends with the stream or the request, which nobody announces: look again now and then.
@@ -527,4 +580,9 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (!this.#questions.remove(questionId, now)) return;
     this.#send(rpcErrorText({ code: "clientSilent", detail }, questionId));
   }
+}
+
+/** Whether the client is connected, or expected back. */
+function isHeld(stream: ClientStream): boolean {
+  return stream.open || stream.away;
 }

@@ -72,6 +72,11 @@ export class Questions {
     if (this.#counting++ === 0) this.#waitingSince = now;
   }
 
+  /** What a stream carried is carried on by another one. */
+  moved(from: ClientStream, to: ClientStream): void {
+    for (const question of this) if (question.stream === from) question.stream = to;
+  }
+
   /** Forgets a question that was answered, cancelled or given up; false when there is none by that id. */
   remove(id: RequestId, now: number): boolean {
     const question = this.#byId?.get(id);

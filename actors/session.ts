@@ -152,6 +152,7 @@ export class Session implements Recorded {
       limits,
       lastUsed: restored?.lastUsed ?? now,
       standing: restored?.record.standing,
+      streams: restored && (() => context.records.takeStreams(restored.key)),
     });
     if (restored === undefined) return;
     this.#state = "hibernated";
@@ -838,7 +839,7 @@ export class Session implements Recorded {
 
   /** At the deadline a client that holds a stream open is asked whether it is there. Whether it was, just now. */
   #asks(now: number): boolean {
-    if (!this.#conversation.hasStandalone) return false;
+    if (!this.#conversation.reachable) return false;
     const id = this.#lifetime.ask(this.#conversation.lastUsed, now);
     if (id === undefined) return false;
     this.#account.note("pinged", "the deadline came while the client held a stream open");

@@ -251,6 +251,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: "30000",
     help: "How long a client with more than that waiting may read nothing before its stream is cut",
   },
+  streamMaxMs: {
+    ...milliseconds(0),
+    variable: "STREAM_MAX_MS",
+    fallback: "0",
+    help: "After how long a response that its client can resume is ended, to be resumed; 0 is never",
+  },
   maxBodyBytes: {
     ...bytes(1),
     variable: "MAX_BODY_BYTES",

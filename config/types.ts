@@ -72,6 +72,8 @@ export interface Settings {
   readonly maxStreamBufferBytes: number;
   /** How long the reader of a stream that is over that may read nothing, in ms. */
   readonly streamStallMs: number;
+  /** How long the connection of a stream that can be resumed may be open, in ms; 0 for any time. */
+  readonly streamMaxMs: number;
   /** The longest body that is taken, in bytes. */
   readonly maxBodyBytes: number;
   /** How long a body may take to come, in ms. */

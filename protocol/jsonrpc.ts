@@ -210,8 +210,8 @@ function malformed(problem: Malformed["problem"], detail: string, id: RequestId 
   return { kind: "malformed", problem, detail, id };
 }
 
-/** Beyond the safe integers two ids could look the same. */
-function isRequestId(value: unknown): value is RequestId {
+/** Whether a value may be an id of a request. Beyond the safe integers two ids could look the same. */
+export function isRequestId(value: unknown): value is RequestId {
   return typeof value === "string" || Number.isSafeInteger(value);
 }
 

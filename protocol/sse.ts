@@ -16,6 +16,11 @@ export function ssePriming(id: string, { retryMs }: { retryMs: number }): string
   return `id: ${id}\nretry: ${retryMs}\ndata: \n\n`;
 }
 
+/** When to come back, said right before a connection is ended on purpose. It is no event. */
+export function sseRetry(retryMs: number): string {
+  return `retry: ${retryMs}\n\n`;
+}
+
 /** An event of another name, with an id. `text` is JSON on one line. */
 export function sseEvent(text: string, { event, id }: { event: string; id: number }): string {
   return `event: ${event}\nid: ${id}\ndata: ${text}\n\n`;

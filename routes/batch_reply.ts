@@ -58,6 +58,7 @@ export class BatchReply {
       // Batches belong to a revision whose streams cannot be resumed.
       record: () => {},
       resumable: false,
+      away: false,
       replay: () => {},
       resume: () => {},
       drop: () => {},

@@ -53,7 +53,7 @@ export class EventFeed {
     },
   ) {
     this.#supervisor = supervisor;
-    this.#policy = { clock, maxBufferBytes, stallMs: STALL_MS, cuts: 0 };
+    this.#policy = { clock, maxBufferBytes, stallMs: STALL_MS, maxMs: 0, cuts: 0 };
   }
 
   /** How many watch. */

@@ -69,6 +69,10 @@ export class HttpReply implements Reply {
     return this.#stream?.resumable === true;
   }
 
+  get away(): boolean {
+    return !this.#complete && this.#stream?.away === true;
+  }
+
   replay(log: StreamLog, missed: readonly LoggedEvent[]): void {
     this.#stream?.replay(log, missed);
   }

@@ -174,7 +174,13 @@ async function get(incoming: McpRequest, options: Options): Promise<Response> {
     stream,
     ...(lastEventId !== undefined && { lastEventId }),
     reply: {
-      accept: () => resolve(new Response(stream.body, { headers: SSE_HEADERS })),
+      accept: () =>
+        // The stream that it came back for is over, and it has had all of it: 204 asks it not to come again.
+        resolve(
+          stream.done
+            ? new Response(null, { status: 204 })
+            : new Response(stream.body, { headers: SSE_HEADERS }),
+        ),
       fail: (failure) => {
         stream.discard();
         resolve(rpcErrorResponse(failure, null));

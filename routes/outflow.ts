@@ -32,12 +32,14 @@ export interface StreamPolicy {
   readonly maxBufferBytes: number;
   /** How long a reader of a full stream may read nothing, in ms. */
   readonly stallMs: number;
+  /** After how long the connection of a stream that can be resumed is ended on purpose, in ms; 0 for never. */
+  readonly maxMs: number;
   /** How many streams were cut so far. Counted by the streams, read by whoever reports it. */
   cuts: number;
 }
 
 /** The bounds where nobody sets others. */
-export const STREAM_DEFAULTS = { maxBufferBytes: 4 * 1024 * 1024, stallMs: 30_000 } as const;
+export const STREAM_DEFAULTS = { maxBufferBytes: 4 * 1024 * 1024, stallMs: 30_000, maxMs: 0 } as const;
 
 /** See the module's documentation. Its `body` is read by the HTTP server. */
 export class Outflow {

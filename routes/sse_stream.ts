@@ -1,11 +1,15 @@
 /**
  * An open SSE response: messages in, events out, with a comment now and then while nothing is said.
  *
+ * Where the gateway limits how long a response may take (`maxMs` of its policy), a stream that can be resumed is ended
+ * in time, before something in between cuts it: its client is told when to come back, and the stream goes on on another
+ * connection. One that cannot be resumed is never ended for that.
+ *
  * @module
  */
 import type { ClientStream, LoggedEvent, StreamLog, StreamWatch } from "../actors/client.ts";
 import type { Cancel } from "../clock.ts";
-import { SSE_KEEP_ALIVE, sseMessage, ssePriming } from "../protocol/sse.ts";
+import { SSE_KEEP_ALIVE, sseMessage, ssePriming, sseRetry } from "../protocol/sse.ts";
 import { Outflow, type StreamPolicy } from "./outflow.ts";
 
 /** Silence after which a comment goes out: nginx gives up after 60 s, Node's fetch after 300 s. */
@@ -20,7 +24,10 @@ export class SseStream implements ClientStream {
   readonly #outflow: Outflow;
   /** When the last event was written, in ms of the clock. */
   #wroteAt: number;
-  #cancelKeepAlive: Cancel;
+  /** When its connection is ended on purpose; Infinity for never. */
+  #endAt = Infinity;
+  #isAway = false;
+  #cancelTimer: Cancel;
   /** Numbers and keeps what is sent; undefined where nobody can come back. */
   #log: StreamLog | undefined;
 
@@ -28,12 +35,13 @@ export class SseStream implements ClientStream {
   constructor(policy: StreamPolicy, onGone: () => void = () => {}) {
     this.#policy = policy;
     this.#outflow = new Outflow(policy, () => {
-      this.#cancelKeepAlive();
+      this.#cancelTimer();
+      this.#isAway = false;
       onGone();
     });
     this.body = this.#outflow.body;
     this.#wroteAt = policy.clock.now();
-    this.#cancelKeepAlive = policy.clock.after(KEEP_ALIVE_MS, this.#onSilence);
+    this.#cancelTimer = policy.clock.after(KEEP_ALIVE_MS, this.#onTime);
   }
 
   get open(): boolean {
@@ -47,15 +55,23 @@ export class SseStream implements ClientStream {
   record(begin: () => StreamLog): void {
     this.#log = begin();
     this.write(ssePriming(this.#log.primingId, { retryMs: RETRY_MS }));
+    this.#limit();
   }
 
   get resumable(): boolean {
     return this.#log !== undefined;
   }
 
+  get away(): boolean {
+    return this.#isAway;
+  }
+
   replay(log: StreamLog, missed: readonly LoggedEvent[]): void {
     this.#log = log;
     for (const { id, text } of missed) this.write(sseMessage(text, id));
+    // One that gets no id has none to come back with.
+    if (missed.length === 0) this.write(ssePriming(log.lastId, { retryMs: RETRY_MS }));
+    this.#limit();
   }
 
   send(text: string): void {
@@ -63,7 +79,8 @@ export class SseStream implements ClientStream {
   }
 
   close(): void {
-    this.#cancelKeepAlive();
+    this.#cancelTimer();
+    this.#isAway = false;
     this.#log?.finish();
     this.#outflow.close();
   }
@@ -77,6 +94,11 @@ export class SseStream implements ClientStream {
     this.#outflow.discard();
   }
 
+  /** Whether it was closed, and its reader has everything. */
+  get done(): boolean {
+    return !this.open && this.#outflow.waitingBytes === 0;
+  }
+
   /** Ends it at once: its reader does not keep up. */
   cut(): void {
     this.#outflow.cut();
@@ -88,15 +110,37 @@ export class SseStream implements ClientStream {
     this.#wroteAt = this.#policy.clock.now();
   }
 
-  /** The timer is re-armed lazily: an event only writes down when it went out. */
-  readonly #onSilence = (): void => {
+  /** From now on its connection is open for so long at most. */
+  #limit(): void {
+    const { clock, maxMs } = this.#policy;
+    if (maxMs === 0 || !this.open) return;
+    this.#endAt = clock.now() + maxMs;
+    this.#cancelTimer();
+    this.#arm();
+  }
+
+  /** Re-armed lazily: an event only writes down when it went out. */
+  #arm(): void {
     const { clock } = this.#policy;
-    let silentMs = clock.now() - this.#wroteAt;
-    if (silentMs >= KEEP_ALIVE_MS) {
+    const dueAt = Math.min(this.#wroteAt + KEEP_ALIVE_MS, this.#endAt);
+    this.#cancelTimer = clock.after(dueAt - clock.now(), this.#onTime);
+  }
+
+  readonly #onTime = (): void => {
+    const now = this.#policy.clock.now();
+    if (now >= this.#endAt) return this.#endConnection();
+    if (now - this.#wroteAt >= KEEP_ALIVE_MS) {
       // What waits already has not been read: one more comment would only add to it.
-      if (this.#outflow.waitingBytes === 0) this.write(SSE_KEEP_ALIVE);
-      silentMs = 0;
+      if (this.#outflow.waitingBytes === 0) this.#outflow.write(SSE_KEEP_ALIVE);
+      this.#wroteAt = now;
     }
-    this.#cancelKeepAlive = clock.after(KEEP_ALIVE_MS - silentMs, this.#onSilence);
+    this.#arm();
   };
+
+  /** The connection is over behind what waits for its reader, the stream is not. */
+  #endConnection(): void {
+    this.write(sseRetry(RETRY_MS));
+    this.#outflow.close();
+    this.#isAway = true;
+  }
 }

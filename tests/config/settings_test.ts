@@ -41,6 +41,7 @@ const DEFAULTS: Settings = {
   drainMs: 5_000,
   maxStreamBufferBytes: 4_194_304,
   streamStallMs: 30_000,
+  streamMaxMs: 0,
   maxBodyBytes: 4_194_304,
   bodyTimeoutMs: 30_000,
   accessToken: undefined,
@@ -132,6 +133,7 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["DRAIN_MS", "4006", { drainMs: 4006 }],
     ["MAX_STREAM_BUFFER_BYTES", "70000", { maxStreamBufferBytes: 70_000 }],
     ["STREAM_STALL_MS", "4007", { streamStallMs: 4007 }],
+    ["STREAM_MAX_MS", "4008", { streamMaxMs: 4008 }],
     ["MAX_BODY_BYTES", "4008", { maxBodyBytes: 4008 }],
     ["BODY_TIMEOUT_MS", "4009", { bodyTimeoutMs: 4009 }],
     ["ACCESS_TOKEN", "t0ken", { accessToken: "t0ken" }],
@@ -187,6 +189,7 @@ Deno.test("Whole numbers are taken up to their bounds and refused beyond", () =>
     ["DRAIN_MS", "whole milliseconds", 0, 3_600_000],
     ["MAX_STREAM_BUFFER_BYTES", "whole bytes", 65_536, MAX_BYTES],
     ["STREAM_STALL_MS", "whole milliseconds", 1, MAX_MS],
+    ["STREAM_MAX_MS", "whole milliseconds", 0, MAX_MS],
     ["MAX_BODY_BYTES", "whole bytes", 1, MAX_BYTES],
     ["BODY_TIMEOUT_MS", "whole milliseconds", 1, MAX_MS],
   ];

@@ -42,6 +42,8 @@ export interface OpenedSession {
 export interface AppHarnessOptions extends HarnessOptions {
   /** Who may come; everybody, as the same principal, unless given. */
   readonly access?: (clock: Clock) => Access;
+  /** Bounds of streams that are not the usual ones. */
+  readonly streams?: Partial<StreamPolicy>;
 }
 
 /** See the module's documentation. */
@@ -50,10 +52,10 @@ export class AppHarness {
   readonly #app: (request: Request) => Response | Promise<Response>;
   readonly #bodies: BodyReader;
 
-  constructor({ access = openAccess, ...options }: AppHarnessOptions = {}) {
+  constructor({ access = openAccess, streams: bounds, ...options }: AppHarnessOptions = {}) {
     this.harness = new Harness(options);
     const { clock, supervisor } = this.harness;
-    const streams: StreamPolicy = { clock, ...STREAM_DEFAULTS, cuts: 0 };
+    const streams: StreamPolicy = { clock, ...STREAM_DEFAULTS, cuts: 0, ...bounds };
     this.#bodies = new BodyReader({ clock, ...BODY_DEFAULTS });
     this.#app = createApp({
       access: access(clock),

@@ -30,6 +30,9 @@ export class FakeStream implements ClientStream {
     return this.log !== undefined;
   }
 
+  /** Whether its connection was ended on purpose. */
+  away = false;
+
   replay(log: StreamLog, missed: readonly LoggedEvent[]): void {
     this.log = log;
     for (const { id, text } of missed) this.#take(text, id);

@@ -45,6 +45,11 @@ export class Line {
     return !this.over && !this.#knownGone;
   }
 
+  /** Whether its client hung up on a stream that is not over. */
+  get isLost(): boolean {
+    return !this.over && this.#knownGone;
+  }
+
   /** It becomes a stream, beginning with the answers that are there. */
   start(): void {
     if (!this.over) this.#streams = true;

@@ -1,6 +1,7 @@
 /**
  * Which message must be on which stream, from the words of the design ("HTTP surface"): an answer and an error on the
- * reply to its request; progress on that of the request with its token; what is related to a task on that of the
+ * reply to its request; progress on that of the request with its token, where that stream was lost and its client may
+ * come back for it too; what is related to a task on that of the
  * request that waits for it; anything else on that of the newest request with an open stream, else on the standalone
  * stream, else it is kept, bounded, for the next one.
  *
@@ -160,6 +161,8 @@ export class RoutingOracle {
     }
     if (method === "notifications/progress") {
       const parent = talk.withToken(params!.progressToken!).at(-1)?.line;
+      // It waits there for a client that may come back.
+      if (parent?.isLost && talk.party.opening.version >= "2025-11-25") return;
       const line = parent?.isOpen ? parent : talk.standalone;
       if (line?.isOpen) line.send(text);
       return;

@@ -4,66 +4,13 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { AppHarness, type OpenedSession } from "../fakes/app_harness.ts";
+import { Connection } from "../fakes/connection.ts";
 import { settle } from "../fakes/fake_clock.ts";
 
 const VERSION = "2025-11-25";
 const EVENTS = { accept: "text/event-stream" };
-
-/** One connection that carries events, read as they come. */
-class Connection {
-  readonly events: { id?: string; retry?: string; data: string }[] = [];
-  ended = false;
-  readonly #reader: ReadableStreamDefaultReader<string>;
-  #rest = "";
-
-  constructor(readonly response: Response) {
-    assertEquals(response.headers.get("content-type"), "text/event-stream");
-    this.#reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-    void this.#read();
-  }
-
-  /** The messages that came. */
-  get messages(): Record<string, unknown>[] {
-    return this.events.filter(({ data }) => data !== "").map(({ data }) => JSON.parse(data));
-  }
-
-  /** What came, in words. */
-  get words(): unknown[] {
-    return this.messages.map(({ params, result }) =>
-      (params as { n?: number })?.n ?? (result as { n: number }).n
-    );
-  }
-
-  get lastId(): string {
-    return this.events.findLast(({ id }) => id !== undefined)!.id!;
-  }
-
-  /** The id of an event. */
-  idOf(n: number): string {
-    return this.events.find(({ data }) => data.includes(`"n":${n}`))!.id!;
-  }
-
-  async hangUp(): Promise<void> {
-    await this.#reader.cancel().catch(() => {});
-    await settle();
-  }
-
-  async #read(): Promise<void> {
-    for (;;) {
-      const { done, value } = await this.#reader.read();
-      if (done) break;
-      const blocks = (this.#rest + value).split("\n\n");
-      this.#rest = blocks.pop()!;
-      for (const block of blocks) {
-        const fields = block.split("\n").map((line) => line.split(/: ?(.*)/s) as [string, string]);
-        const event = Object.fromEntries(fields.filter(([name]) => name !== "" && name !== "event"));
-        if ("data" in event) this.events.push(event as { data: string });
-      }
-    }
-    this.ended = true;
-  }
-}
 
 interface Scene {
   readonly app: AppHarness;
@@ -114,6 +61,11 @@ async function scene(version = VERSION): Promise<Scene> {
   };
 }
 
+/** The id of another event of the same stream. */
+function withEvent(id: string, event: number): string {
+  return id.replace(/-\d+/, `-${event}`);
+}
+
 async function connect(pending: Promise<Response>): Promise<Connection> {
   const connection = new Connection(await pending);
   await settle();
@@ -125,12 +77,13 @@ Deno.test("Streams of a 2025-11-25 session begin with a priming event, and every
   const reply = await call(1);
   const standalone = await connect(get());
   await progress(1, 1);
-  assertEquals(reply.events[0], { id: "1-0", retry: "1000", data: "" });
-  assertEquals(standalone.events[0], { id: "2-0", retry: "1000", data: "" });
-  assertEquals(reply.lastId, "1-1");
+  const [, epoch] = /^([0-9a-z]{8})\.1-0\.MQ$/.exec(reply.events[0]!.id!)!;
+  assertEquals(reply.events[0], { id: `${epoch}.1-0.MQ`, retry: "1000", data: "" });
+  assertEquals(standalone.events[0], { id: `${epoch}.2-0`, retry: "1000", data: "" });
+  assertEquals(reply.lastId, `${epoch}.1-1.MQ`);
   await reply.hangUp();
   await tell(2);
-  assertEquals(standalone.lastId, "2-1");
+  assertEquals(standalone.lastId, `${epoch}.2-1`);
   await app.stop();
 });
 
@@ -159,8 +112,22 @@ Deno.test("A call whose connection was lost goes on on another: what was missed,
   await progress(1, 5);
   await answer(1, 6);
   assertEquals([resumed.words, resumed.ended], [[2, 3, 4, 5, 6], true]);
-  assertEquals(resumed.events.map(({ id }) => id), ["1-2", "1-3", "1-4", "1-5", "1-6"]);
+  assertEquals(resumed.events.map(({ id }) => id), [2, 3, 4, 5, 6].map((n) => withEvent(seen, n)));
   assertEquals(session.session.inFlight, 0);
+  await app.stop();
+});
+
+Deno.test("Progress of a call whose connection was lost stays on its stream, also with another one open", async () => {
+  const { app, call, get, progress, answer } = await scene();
+  const reply = await call(1);
+  await progress(1, 1);
+  await reply.hangUp();
+  await progress(1, 2);
+  const standalone = await connect(get());
+  await progress(1, 3);
+  const resumed = await connect(get(reply.lastId));
+  await answer(1, 4);
+  assertEquals([resumed.words, standalone.words], [[2, 3, 4], []]);
   await app.stop();
 });
 
@@ -182,7 +149,7 @@ Deno.test("A stream is resumed from its priming event, though nothing had come o
   const reply = await call(1);
   await reply.hangUp();
   await answer(1, 1);
-  assertEquals((await connect(get("1-0"))).words, [1]);
+  assertEquals((await connect(get(reply.lastId))).words, [1]);
   await app.stop();
 });
 
@@ -235,15 +202,22 @@ Deno.test("Resuming one stream touches no other", async () => {
 // [id, status, message].
 const REFUSED: [string, number, string][] = [
   ["nonsense", 400, "Header last-event-id names no event of this session"],
-  ["7-0", 400, "Header last-event-id names no event of this session"],
-  ["1-99", 400, "Header last-event-id names no event of this session"],
+  ["1-0", 400, "Header last-event-id names no event of this session"],
+  ["EPOCH.7-0", 400, "Header last-event-id names no event of this session"],
+  ["EPOCH.1-99.MQ", 400, "Header last-event-id names no event of this session"],
+  // Of another request than the stream is.
+  ["EPOCH.1-0.Mg", 400, "Header last-event-id names no event of this session"],
+  ["EPOCH.1-0", 400, "Header last-event-id names no event of this session"],
+  // As a standalone stream of another run has them; as a request's that is in flight.
+  ["aaaaaaaa.1-0", 410, "Some of the events that followed are not kept any more"],
+  ["aaaaaaaa.1-0.MQ", 410, "Some of the events that followed are not kept any more"],
 ];
 for (const [id, status, message] of REFUSED) {
   Deno.test(`Last-Event-ID ${id} is answered with ${status}, and no stream is touched`, async () => {
     const { app, call, get, progress } = await scene();
     const reply = await call(1);
     const standalone = await connect(get());
-    const response = await get(id);
+    const response = await get(id.replace("EPOCH", reply.lastId.split(".")[0]!));
     assertEquals([response.status, (await response.json()).error], [status, { code: -32000, message }]);
     await progress(1, 1);
     assertEquals([reply.words, standalone.ended], [[1], false]);
@@ -264,7 +238,7 @@ Deno.test("A stream of which too much was lost says so instead of leaving a hole
     (await response.json()).error.message,
     "Some of the events that followed are not kept any more",
   );
-  assertEquals((await connect(get("1-2"))).words.length, 1_000);
+  assertEquals((await connect(get(withEvent(seen, 2)))).words.length, 1_000);
   await app.stop();
 });
 
@@ -273,10 +247,15 @@ Deno.test("The id of an event of another session finds nothing of it, whatever i
   const reply = await call(1);
   await progress(1, 1);
   const other = await app.open(VERSION);
-  for (const id of [reply.lastId, "1-0"]) {
+  const [epoch] = reply.lastId.split(".");
+  // [id, status]: without the epoch, as if it were a standalone stream's, and as it is.
+  for (const [id, status] of [["1-0", 400], [`${epoch}.1-1`, 410], [reply.lastId, 200]] as const) {
     const response = await app.send("GET", { headers: { ...EVENTS, ...other.headers, "last-event-id": id } });
-    assertEquals(response.status, 400);
-    assert(!(await response.text()).includes('"n"'));
+    assertEquals(response.status, status);
+    const text = await response.text();
+    assert(!text.includes('"n"'));
+    // All that it gets is an error for the request that the id names.
+    assertEquals(text.includes("error"), status !== 200 || text.includes("interrupted"));
   }
   await app.stop();
 });
@@ -290,5 +269,59 @@ Deno.test("What is kept of a session goes with it", async () => {
   await settle();
   assertEquals((await get(reply.lastId)).status, 404);
   assertEquals(session.session.held, 0);
+  await app.stop();
+});
+
+for (const requestId of [7, "a", "ä\n", 0, -1]) {
+  Deno.test(`Who waits for the answer to request ${JSON.stringify(requestId)} of an earlier run gets an error for it`, async () => {
+    const { app, get, tell, session } = await scene();
+    const standalone = await connect(get());
+    const id = `0123abcz.3-7.${Buffer.from(JSON.stringify(requestId)).toString("base64url")}`;
+    const resumed = await connect(get(id));
+    assertEquals(resumed.messages.map(({ id }) => id), [requestId]);
+    assertEquals(resumed.messages[0]!.error, {
+      code: -32000,
+      message: "Request was interrupted by a restart; it may or may not have been carried out",
+    });
+    assertEquals([resumed.ended, standalone.ended], [true, false]);
+    await tell(1);
+    assertEquals([standalone.words, session.session.inFlight], [[1], 0]);
+    // It need not come again.
+    assertEquals((await get(resumed.lastId)).status, 204);
+    await app.stop();
+  });
+}
+
+Deno.test("What an invented id says of a request has to be an id of one", async () => {
+  const { app, get } = await scene();
+  for (
+    const text of ["null", "{}", "[1]", "1.5", "9007199254740993", "true", "", " 1", "1e0", '"\\u0061"', "x"]
+  ) {
+    const tag = Buffer.from(text).toString("base64url");
+    assertEquals((await get(`aaaaaaaa.1-1${tag === "" ? "" : `.${tag}`}`)).status, 410, text);
+  }
+  for (const tag of ["A".repeat(129), "a+b", "a.b", "MQ==", "\t"]) {
+    assertEquals((await get(`aaaaaaaa.1-1.${tag}`)).status, 400, tag);
+  }
+  await app.stop();
+});
+
+Deno.test("A request whose id is long has a stream that can be resumed, and ids that do not name it", async () => {
+  const { app, session, get } = await scene();
+  for (
+    const [id, isNamed] of [["x".repeat(94), true], ["x".repeat(95), false], ["ä".repeat(90), false]] as const
+  ) {
+    const pending = app.post({ jsonrpc: "2.0", id, method: "tools/call" }, session.headers);
+    await settle();
+    await app.harness.clock.advance(0);
+    const reply = new Connection(await pending);
+    await settle();
+    assertEquals(reply.lastId.split(".").length, isNamed ? 3 : 2);
+    assert(reply.lastId.length < 200 && /^[!-~]+$/.test(reply.lastId));
+    await reply.hangUp();
+    session.backend.answer(id, { n: 1 });
+    await settle();
+    assertEquals((await connect(get(reply.lastId))).words, [1]);
+  }
   await app.stop();
 });

@@ -11,7 +11,7 @@ const TEXT = "x".repeat(10_000 - "event: message\ndata: \n\n".length);
 
 function start() {
   const clock = new FakeClock();
-  const policy: StreamPolicy = { clock, maxBufferBytes: MAX_BYTES, stallMs: STALL_MS, cuts: 0 };
+  const policy: StreamPolicy = { clock, maxBufferBytes: MAX_BYTES, stallMs: STALL_MS, maxMs: 0, cuts: 0 };
   const seen: string[] = [];
   const watch = {
     full: () => void seen.push("full"),
