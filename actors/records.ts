@@ -43,6 +43,8 @@ export interface Recorded {
   readonly key: number;
   /** What changes in its life, as it is now. */
   readonly change: Omit<SessionChange, "key">;
+  /** Requests in flight: while there is one it is used all the time, and written down again and again. */
+  readonly inFlight: number;
 }
 
 /** How to make {@link Records}. */
@@ -62,7 +64,9 @@ export class Records {
   /** Whether what is written outlives the gateway. */
   readonly durable: boolean;
   /** Sessions that changed since they were last written down. */
-  readonly #changed = new Set<Recorded>();
+  #changed = new Set<Recorded>();
+  /** The same for the next time: those that are in use when they are written. */
+  #inUse = new Set<Recorded>();
   /** Ends that are not written down yet, oldest first. */
   #ended: Ended[] = [];
   #cancelFlush: Cancel | undefined;
@@ -82,7 +86,7 @@ export class Records {
 
   /** Changes and ends that wait to be written. */
   get waiting(): number {
-    return this.#changed.size + this.#ended.length;
+    return this.#changed.size + this.#inUse.size + this.#ended.length;
   }
 
   /** Puts a session down. */
@@ -95,7 +99,7 @@ export class Records {
   /** A session was used, or something else changed in it. */
   changed(session: Recorded): void {
     if (!this.durable || session.key === 0) return;
-    this.#changed.add(session);
+    if (!this.#inUse.has(session)) this.#changed.add(session);
     this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
   }
 
@@ -105,7 +109,7 @@ export class Records {
    * @param options.later Whether that may be written with the next changes.
    */
   ended(session: Recorded, tombstone: Tombstone, { later }: { later: boolean }): void {
-    this.#changed.delete(session);
+    this.#forget(session);
     this.lost(session.key, tombstone, { later });
   }
 
@@ -118,7 +122,7 @@ export class Records {
 
   /** The gateway goes, the session stays. @param streams What went out on its streams, for its client to come back for. */
   suspended(session: Recorded, streams: string | undefined): void {
-    this.#changed.delete(session);
+    this.#forget(session);
     const { key, change } = session;
     this.#try(() => this.#store.update([{ key, ...change }]));
     if (streams !== undefined) this.#try(() => this.#store.saveStreams(key, streams));
@@ -126,9 +130,13 @@ export class Records {
 
   /** What revives a session; undefined where nothing is known of it. */
   remembered(key: number): Remembered | undefined {
-    const stored = this.#read(() => key === 0 ? undefined : this.#store.get(key));
-    if (stored === undefined) return undefined;
-    return { params: JSON.parse(stored.params) as Params, result: JSON.parse(stored.result) as Params };
+    return this.#read(() => {
+      const stored = key === 0 ? undefined : this.#store.get(key);
+      return stored && {
+        params: JSON.parse(stored.params) as Params,
+        result: JSON.parse(stored.result) as Params,
+      };
+    });
   }
 
   /** What went out on a session's streams in an earlier run. It is asked for once. */
@@ -168,8 +176,15 @@ export class Records {
     this.#cancelFlush = undefined;
     const done = this.#writeEnds() && this.#writeChanges();
     if (this.waiting === 0) return;
-    this.#cancelFlush = this.#clock.after(done ? 1 : RETRY_MS, this.#onFlush);
+    const isRound = this.#changed.size === 0;
+    if (isRound) [this.#changed, this.#inUse] = [this.#inUse, this.#changed];
+    this.#cancelFlush = this.#clock.after(!done ? RETRY_MS : isRound ? FLUSH_MS : 1, this.#onFlush);
   };
+
+  #forget(session: Recorded): void {
+    this.#changed.delete(session);
+    this.#inUse.delete(session);
+  }
 
   #writeEnds(): boolean {
     if (this.#ended.length === 0) return true;
@@ -190,7 +205,10 @@ export class Records {
     }
     const rows = slice.map(({ key, change }) => ({ key, ...change }));
     if (rows.length > 0 && this.#try(() => this.#store.update(rows)) !== undefined) return false;
-    for (const session of slice) this.#changed.delete(session);
+    for (const session of slice) {
+      this.#changed.delete(session);
+      if (session.inFlight > 0) this.#inUse.add(session);
+    }
     return true;
   }
 

@@ -18,6 +18,7 @@ interface Timer {
 /** See {@link Clock}; starts at 1,000,000 ms so that a forgotten 0 shows. */
 export class FakeClock implements Clock {
   #nowMs = 1_000_000;
+  #wallSetMs = 0;
   #seq = 0;
   readonly #timers = new Set<Timer>();
   /** How to take back each timer that its owner keeps, while it is set. */
@@ -28,7 +29,12 @@ export class FakeClock implements Clock {
   }
 
   wallTime(): number {
-    return 1_700_000_000_000 + this.#nowMs;
+    return 1_700_000_000_000 + this.#nowMs + this.#wallSetMs;
+  }
+
+  /** Somebody sets the machine's clock, by so many ms. */
+  setWall(byMs: number): void {
+    this.#wallSetMs += byMs;
   }
 
   after(delayMs: number, fn: () => void): Cancel {
