@@ -179,7 +179,7 @@ const DAMAGE: [string, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffe
     return bytes;
   }],
   ["its first half", (bytes) => bytes.slice(0, bytes.length / 2)],
-  ["not its last byte", (bytes) => bytes.slice(0, -1)],
+  ["no last byte", (bytes) => bytes.slice(0, -1)],
   ["no header", (bytes) => bytes.fill(0, 0, 100)],
 ];
 for (const [what, damage] of DAMAGE) {
@@ -291,6 +291,44 @@ Deno.test({
     assertEquals(ask(path, "PRAGMA integrity_check"), "ok");
     store.close();
   },
+});
+
+Deno.test({
+  name: "A write that the system refuses fails as a whole, and later ones are taken once it lets them",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using folder = new Folder();
+    const script = new URL("limited_child.ts", import.meta.url).pathname;
+    // The signal would end it before it could tell.
+    const limited = 'trap "" XFSZ; exec "$0" run -A --no-lock "$1" "$2"';
+    const { success, stdout, stderr } = await new Deno.Command("sh", {
+      args: ["-c", limited, Deno.execPath(), script, folder.path],
+    }).output();
+    assert(success, new TextDecoder().decode(stderr));
+    const told = new TextDecoder().decode(stdout);
+    assert(told.startsWith(`${folder.file(SESSIONS_FILE)} cannot be used (disk I/O error): see that`), told);
+    assertEquals(ask(folder.file(SESSIONS_FILE), "PRAGMA integrity_check"), "ok");
+  },
+});
+
+Deno.test("What another program holds is refused as a whole, and written once that lets go", () => {
+  using folder = new Folder();
+  const path = folder.file(SESSIONS_FILE);
+  const store = open(folder);
+  const key = store.add(sessionOf(1));
+  using other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  const writes = [
+    () => store.add(sessionOf(2, { params: '{"new":1}' })),
+    () => store.update([{ key, lastUsed: 1, state: "[1]" }]),
+    () => store.end([endOf(key, 1)]),
+  ];
+  for (const attempt of writes) assertRefused(attempt, { problem: "busy", path, words: ["another program"] });
+  assertEquals(contentOf(store).sessions, [{ ...sessionOf(1), key }]);
+  other.exec("ROLLBACK");
+  for (const attempt of writes) attempt();
+  assertEquals(contentOf(store).sessions.map(({ params }) => params), ['{"new":1}']);
+  store.close();
 });
 
 /** Whether there was no room for something; anything else goes on. */
