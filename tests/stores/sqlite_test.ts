@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type DatabaseKind, openDatabase } from "../../stores/database.ts";
 import { LEDGER, SqliteLedger } from "../../stores/ledger.ts";
 import { SqliteStore } from "../../stores/sqlite.ts";
-import { SESSIONS, SESSIONS_FILE } from "../../stores/sqlite_schema.ts";
+import { SESSIONS, SESSIONS_FILE, SQL } from "../../stores/sqlite_schema.ts";
 import { StoreError } from "../../stores/store_error.ts";
 import { assertRefused, Folder, MAY_MOUNT, mountTmpfs } from "./helpers.ts";
 import { Model } from "./model.ts";
@@ -114,6 +114,37 @@ Deno.test("Texts that no session has any more are gone at the next opening, and 
   const again = store.add(sessionOf(5, texts(5)));
   assertEquals(store.get(again)!.params, '{"p":5}');
   store.close();
+});
+
+Deno.test("What grows with the number of sessions reads an index alone, and the rest looks rows up", () => {
+  using folder = new Folder();
+  open(folder).close();
+  using database = new DatabaseSync(folder.file(SESSIONS_FILE));
+  const planOf = (sql: string) =>
+    database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all().map(({ detail }) => String(detail))
+      .filter((detail) => /^(SCAN|SEARCH) (sessions|streams|tombstones)/.test(detail)).join("; ");
+  for (const name of ["counts", "collect"] as const) {
+    assertEquals(planOf(SQL[name]), "SCAN sessions USING COVERING INDEX sessions_owner", name);
+  }
+  for (
+    const name of [
+      "get",
+      "find",
+      "page",
+      "update",
+      "end",
+      "takeStreams",
+      "saveStreams",
+      "endStreams",
+    ] as const
+  ) {
+    assert(
+      /^SEARCH \w+ USING (INTEGER PRIMARY KEY|INDEX sqlite_autoindex_sessions_1)/.test(planOf(SQL[name])),
+      name,
+    );
+  }
+  assertEquals(planOf(SQL.tombstones), "SCAN tombstones");
+  assert(planOf(SQL.forgetTombstone).startsWith("SEARCH tombstones USING INDEX"));
 });
 
 Deno.test("A text that is missing is damage, told with the file and what to do", () => {
