@@ -4,6 +4,7 @@
  * @module
  */
 import { checkChanges, checkSession, countOf } from "./arguments.ts";
+import { Interned } from "./interned.ts";
 import type {
   NewSession,
   SessionChange,
@@ -163,28 +164,6 @@ export class MemoryStore implements SessionStore {
 
   #refuseClosed(): void {
     if (this.#closed) throw StoreError.closed(NAME);
-  }
-}
-
-/** One copy of each text, for as long as somebody has it. */
-class Interned {
-  readonly #texts = new Map<string, { readonly text: string; uses: number }>();
-
-  /** Returns the copy that all share. */
-  take(text: string): string {
-    let entry = this.#texts.get(text);
-    if (entry === undefined) this.#texts.set(text, entry = { text, uses: 0 });
-    entry.uses++;
-    return entry.text;
-  }
-
-  give(text: string): void {
-    const entry = this.#texts.get(text);
-    if (entry !== undefined && --entry.uses === 0) this.#texts.delete(text);
-  }
-
-  clear(): void {
-    this.#texts.clear();
   }
 }
 

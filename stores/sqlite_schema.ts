@@ -74,31 +74,33 @@ export interface CountRow {
 export type Statements = ReturnType<typeof prepare>;
 
 /** Every statement that is used again and again. */
+export const SQL = {
+  add:
+    "INSERT INTO sessions (digest, server, fingerprint, principal, kind, version, opened_at, params, result, " +
+    "limits, last_used, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  update: "UPDATE sessions SET last_used = ?, state = ? WHERE key = ?",
+  get: "SELECT * FROM sessions WHERE key = ?",
+  find: "SELECT * FROM sessions WHERE digest = ?",
+  page: "SELECT * FROM sessions WHERE key > ? ORDER BY key LIMIT ?",
+  counts: "SELECT server, principal, count(*) AS n FROM sessions GROUP BY server, principal",
+  saveStreams:
+    "INSERT OR REPLACE INTO streams (key, text) SELECT key, :streams FROM sessions WHERE key = :key",
+  takeStreams: "DELETE FROM streams WHERE key = ? RETURNING text",
+  end: "DELETE FROM sessions WHERE key = ?",
+  endStreams: "DELETE FROM streams WHERE key = ?",
+  forgetTombstone: "DELETE FROM tombstones WHERE handle = ?",
+  addTombstone: "INSERT INTO tombstones (handle, record) VALUES (?, ?)",
+  collect:
+    "WITH used AS MATERIALIZED (SELECT DISTINCT params, result, limits FROM sessions) DELETE FROM texts " +
+    "WHERE id NOT IN (SELECT params FROM used UNION SELECT result FROM used UNION SELECT limits FROM used)",
+  trim: "DELETE FROM tombstones WHERE place IN (SELECT place FROM tombstones ORDER BY place LIMIT ?)",
+  tombstones: "SELECT handle, record FROM tombstones ORDER BY place DESC LIMIT ?",
+} as const;
+
+/** All of {@link SQL}, ready to be run. */
 export function prepare(database: DatabaseSync) {
-  const statements = {
-    add:
-      "INSERT INTO sessions (digest, server, fingerprint, principal, kind, version, opened_at, params, result, " +
-      "limits, last_used, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    update: "UPDATE sessions SET last_used = ?, state = ? WHERE key = ?",
-    get: "SELECT * FROM sessions WHERE key = ?",
-    find: "SELECT * FROM sessions WHERE digest = ?",
-    page: "SELECT * FROM sessions WHERE key > ? ORDER BY key LIMIT ?",
-    counts: "SELECT server, principal, count(*) AS n FROM sessions GROUP BY server, principal",
-    saveStreams:
-      "INSERT OR REPLACE INTO streams (key, text) SELECT key, :streams FROM sessions WHERE key = :key",
-    takeStreams: "DELETE FROM streams WHERE key = ? RETURNING text",
-    end: "DELETE FROM sessions WHERE key = ?",
-    endStreams: "DELETE FROM streams WHERE key = ?",
-    forgetTombstone: "DELETE FROM tombstones WHERE handle = ?",
-    addTombstone: "INSERT INTO tombstones (handle, record) VALUES (?, ?)",
-    collect:
-      "WITH used AS MATERIALIZED (SELECT DISTINCT params, result, limits FROM sessions) DELETE FROM texts " +
-      "WHERE id NOT IN (SELECT params FROM used UNION SELECT result FROM used UNION SELECT limits FROM used)",
-    trim: "DELETE FROM tombstones WHERE place IN (SELECT place FROM tombstones ORDER BY place LIMIT ?)",
-    tombstones: "SELECT handle, record FROM tombstones ORDER BY place DESC LIMIT ?",
-  } as const;
-  const entries = Object.entries(statements).map(([name, sql]) => [name, database.prepare(sql)]);
-  return Object.fromEntries(entries) as { [Name in keyof typeof statements]: StatementSync };
+  const entries = Object.entries(SQL).map(([name, sql]) => [name, database.prepare(sql)]);
+  return Object.fromEntries(entries) as { [Name in keyof typeof SQL]: StatementSync };
 }
 
 /** A name as a column holds it: as it is, or as JSON where SQLite would not give it back as it was. */

@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type DatabaseKind, openDatabase } from "../../stores/database.ts";
 import { LEDGER, SqliteLedger } from "../../stores/ledger.ts";
 import { SqliteStore } from "../../stores/sqlite.ts";
-import { SESSIONS, SESSIONS_FILE } from "../../stores/sqlite_schema.ts";
+import { SESSIONS, SESSIONS_FILE, SQL } from "../../stores/sqlite_schema.ts";
 import { StoreError } from "../../stores/store_error.ts";
 import { assertRefused, Folder, MAY_MOUNT, mountTmpfs } from "./helpers.ts";
 import { Model } from "./model.ts";
@@ -116,6 +116,37 @@ Deno.test("Texts that no session has any more are gone at the next opening, and 
   store.close();
 });
 
+Deno.test("What grows with the number of sessions reads an index alone, and the rest looks rows up", () => {
+  using folder = new Folder();
+  open(folder).close();
+  using database = new DatabaseSync(folder.file(SESSIONS_FILE));
+  const planOf = (sql: string) =>
+    database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all().map(({ detail }) => String(detail))
+      .filter((detail) => /^(SCAN|SEARCH) (sessions|streams|tombstones)/.test(detail)).join("; ");
+  for (const name of ["counts", "collect"] as const) {
+    assertEquals(planOf(SQL[name]), "SCAN sessions USING COVERING INDEX sessions_owner", name);
+  }
+  for (
+    const name of [
+      "get",
+      "find",
+      "page",
+      "update",
+      "end",
+      "takeStreams",
+      "saveStreams",
+      "endStreams",
+    ] as const
+  ) {
+    assert(
+      /^SEARCH \w+ USING (INTEGER PRIMARY KEY|INDEX sqlite_autoindex_sessions_1)/.test(planOf(SQL[name])),
+      name,
+    );
+  }
+  assertEquals(planOf(SQL.tombstones), "SCAN tombstones");
+  assert(planOf(SQL.forgetTombstone).startsWith("SEARCH tombstones USING INDEX"));
+});
+
 Deno.test("A text that is missing is damage, told with the file and what to do", () => {
   using folder = new Folder();
   let store = open(folder);
@@ -179,7 +210,7 @@ const DAMAGE: [string, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffe
     return bytes;
   }],
   ["its first half", (bytes) => bytes.slice(0, bytes.length / 2)],
-  ["not its last byte", (bytes) => bytes.slice(0, -1)],
+  ["no last byte", (bytes) => bytes.slice(0, -1)],
   ["no header", (bytes) => bytes.fill(0, 0, 100)],
 ];
 for (const [what, damage] of DAMAGE) {
@@ -291,6 +322,44 @@ Deno.test({
     assertEquals(ask(path, "PRAGMA integrity_check"), "ok");
     store.close();
   },
+});
+
+Deno.test({
+  name: "A write that the system refuses fails as a whole, and later ones are taken once it lets them",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using folder = new Folder();
+    const script = new URL("limited_child.ts", import.meta.url).pathname;
+    // The signal would end it before it could tell.
+    const limited = 'trap "" XFSZ; exec "$0" run -A --no-lock "$1" "$2"';
+    const { success, stdout, stderr } = await new Deno.Command("sh", {
+      args: ["-c", limited, Deno.execPath(), script, folder.path],
+    }).output();
+    assert(success, new TextDecoder().decode(stderr));
+    const told = new TextDecoder().decode(stdout);
+    assert(told.startsWith(`${folder.file(SESSIONS_FILE)} cannot be used (disk I/O error): see that`), told);
+    assertEquals(ask(folder.file(SESSIONS_FILE), "PRAGMA integrity_check"), "ok");
+  },
+});
+
+Deno.test("What another program holds is refused as a whole, and written once that lets go", () => {
+  using folder = new Folder();
+  const path = folder.file(SESSIONS_FILE);
+  const store = open(folder);
+  const key = store.add(sessionOf(1));
+  using other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  const writes = [
+    () => store.add(sessionOf(2, { params: '{"new":1}' })),
+    () => store.update([{ key, lastUsed: 1, state: "[1]" }]),
+    () => store.end([endOf(key, 1)]),
+  ];
+  for (const attempt of writes) assertRefused(attempt, { problem: "busy", path, words: ["another program"] });
+  assertEquals(contentOf(store).sessions, [{ ...sessionOf(1), key }]);
+  other.exec("ROLLBACK");
+  for (const attempt of writes) attempt();
+  assertEquals(contentOf(store).sessions.map(({ params }) => params), ['{"new":1}']);
+  store.close();
 });
 
 /** Whether there was no room for something; anything else goes on. */
