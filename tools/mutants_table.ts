@@ -424,7 +424,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a request that a restart interrupts is never answered",
     breaks: "resumed",
     edits: [{ file: EVENT_LOG, from: "more : [rpcErrorText(INTERRUPTED, requestId)];", to: "more : [];" }],
-    by: BOTH,
+    by: ["units"],
   },
   {
     name: "an earlier run's request is given up though it is in flight again",

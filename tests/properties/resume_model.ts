@@ -145,16 +145,13 @@ export class Session {
 
   /** Everything begins anew. Connections are over already. */
   restart(kept: boolean): void {
-    const standalone = this.standalone;
-    for (const stream of this.streams) {
-      if (!kept) stream.lost = true;
-      else if (stream.over || stream.lost) continue;
-      else if (stream === standalone) { for (const text of this.#kept) this.#send(stream, text); }
-      else {
-        this.#send(stream, interrupted(stream.requestId!));
+    if (kept) {
+      for (const [requestId, stream] of this.inFlight) {
+        this.#send(stream, interrupted(requestId));
         this.#finish(stream);
       }
-    }
+      if (this.standalone !== undefined) { for (const text of this.#kept) this.#send(this.standalone, text); }
+    } else for (const stream of this.streams) stream.lost = true;
     this.#kept = [];
     this.inFlight.clear();
     if (kept) return;

@@ -105,8 +105,8 @@ class ConversationPeer implements Peer {
       port: PORT,
       handle: "h",
       limits: { ...LIMITS, sseAfterMs: 0 },
-      now: this.#now,
-      streams,
+      lastUsed: this.#now,
+      streams: () => streams,
     });
     conversation.makeResumable();
     return conversation;
@@ -146,7 +146,7 @@ class ConversationPeer implements Peer {
   }
 
   restart(kept: boolean): void {
-    const streams = kept ? this.#conversation.exportStreams() : undefined;
+    const streams = kept ? this.#conversation.suspend({ code: "interrupted" }) : undefined;
     this.close();
     this.#conversation = this.#begin(streams);
   }
