@@ -19,6 +19,7 @@ export const INVARIANTS = {
   activity: "Only what the client does keeps a session; a stream that is merely open is asked",
   pressure: "Only memory pressure shortens TTLs, as far as the formula says, and evicts only what may go",
   account: "What is counted is what happened",
+  resumed: "What is resumed is all that followed on that stream, in order and once, or refused",
 } as const;
 
 /** A change of one file. */
@@ -43,6 +44,7 @@ export interface Mutant {
 }
 
 const SESSION = "actors/session.ts";
+const EVENT_LOG = "actors/event_log.ts";
 const CONVERSATION = "actors/conversation.ts";
 const LIFETIME = "actors/lifetime.ts";
 const BOTH = ["units", "properties"] as const;
@@ -379,5 +381,85 @@ export const MUTANTS: readonly Mutant[] = [
       to: "if (verdict.idleMs",
     }],
     by: BOTH,
+  },
+  {
+    name: "a resumed stream begins with what its client has",
+    breaks: "resumed",
+    edits: [{ file: EVENT_LOG, from: "no > parsed.event) missed", to: "no >= parsed.event) missed" }],
+    by: BOTH,
+  },
+  {
+    name: "a resume past what is kept leaves a hole",
+    breaks: "resumed",
+    edits: [{
+      file: EVENT_LOG,
+      from: 'if (parsed.event < stream.gone) return { kind: "gap" };',
+      to: "",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a resumed stream has the events of all streams",
+    breaks: "resumed",
+    edits: [{ file: EVENT_LOG, from: "if (of === stream && no", to: "if (no" }],
+    by: BOTH,
+  },
+  {
+    name: "any epoch is the log's own",
+    breaks: "resumed",
+    edits: [{
+      file: EVENT_LOG,
+      from: "if (parsed.epoch !== this.#epoch) return",
+      to: "if (parsed.epoch === undefined) return",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "an exported log forgets which events are gone",
+    breaks: "resumed",
+    edits: [{ file: EVENT_LOG, from: "      stream.gone = gone;\n", to: "" }],
+    by: ["properties"],
+  },
+  {
+    name: "a request that a restart interrupts is never answered",
+    breaks: "resumed",
+    edits: [{ file: EVENT_LOG, from: "more : [rpcErrorText(INTERRUPTED, requestId)];", to: "more : [];" }],
+    by: ["units"],
+  },
+  {
+    name: "an earlier run's request is given up though it is in flight again",
+    breaks: "resumed",
+    edits: [{
+      file: CONVERSATION,
+      from: "requestId === undefined || this.#exchanges.has(requestId)",
+      to: "requestId === undefined",
+    }],
+    by: BOTH,
+  },
+  {
+    name: "a connection that a resumed stream left stays open",
+    breaks: "resumed",
+    edits: [{ file: CONVERSATION, from: "    before.drop();\n", to: "" }],
+    by: ["properties"],
+  },
+  {
+    name: "progress overtakes what waits on its lost stream",
+    breaks: "resumed",
+    edits: [{ file: CONVERSATION, from: " || (isProgress && reply.resumable)", to: "" }],
+    by: ["properties"],
+  },
+  {
+    name: "what was kept for a client that comes back is sent twice",
+    breaks: "resumed",
+    edits: [{
+      file: CONVERSATION,
+      from: "    this.#backlog = undefined;\n    return kept;",
+      to: "    return kept;",
+    }, {
+      file: "actors/backlog.ts",
+      from: "    this.#messages = [];\n    this.#chars = 0;\n    return all;",
+      to: "    return [...all];",
+    }],
+    by: ["properties"],
   },
 ];
