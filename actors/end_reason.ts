@@ -57,7 +57,8 @@ export function failureOf(reason: EndReason, detail: string | undefined): Failur
     case "protocol_error":
       return { code: "backendGone", detail };
     case "store_failed":
-      return { code: "storeFailed", detail };
+      // The detail names files of the gateway's.
+      return { code: "storeFailed" };
     case "shutdown":
     case "stateful":
       return { code: "shuttingDown" };

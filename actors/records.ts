@@ -4,7 +4,7 @@
  * | what | when |
  * | --- | --- |
  * | a session opens | before its client is told |
- * | it is used | within {@link FLUSH_MS}, many sessions together: a touch costs the request path one entry in a set |
+ * | it is used | within {@link FLUSH_MS}, many sessions together: a touch costs the request path one look at a flag |
  * | it ends | before anybody is told; where time ended it with the next changes, because the next run would find the same |
  * | the gateway shuts down | at once, with what went out on its streams |
  *
@@ -45,6 +45,10 @@ export interface Recorded {
   readonly change: Omit<SessionChange, "key">;
   /** Requests in flight: while there is one it is used all the time, and written down again and again. */
   readonly inFlight: number;
+  /** Whether it is over, or left to the next run. */
+  readonly closed: boolean;
+  /** Whether it waits to be written down. The records' own mark: a touch that finds it set has nothing to do. */
+  marked: boolean;
 }
 
 /** How to make {@link Records}. */
@@ -64,9 +68,11 @@ export class Records {
   /** Whether what is written outlives the gateway. */
   readonly durable: boolean;
   /** Sessions that changed since they were last written down. */
-  #changed = new Set<Recorded>();
-  /** The same for the next time: those that are in use when they are written. */
-  #inUse = new Set<Recorded>();
+  #changed: Recorded[] = [];
+  /** How many of them are written. */
+  #written = 0;
+  /** The same for the next round: those that are in use when they are written. */
+  #inUse: Recorded[] = [];
   /** Ends that are not written down yet, oldest first. */
   #ended: Ended[] = [];
   #cancelFlush: Cancel | undefined;
@@ -86,7 +92,7 @@ export class Records {
 
   /** Changes and ends that wait to be written. */
   get waiting(): number {
-    return this.#changed.size + this.#inUse.size + this.#ended.length;
+    return this.#changed.length - this.#written + this.#inUse.length + this.#ended.length;
   }
 
   /** Puts a session down. */
@@ -98,8 +104,9 @@ export class Records {
 
   /** A session was used, or something else changed in it. */
   changed(session: Recorded): void {
-    if (!this.durable || session.key === 0) return;
-    if (!this.#inUse.has(session)) this.#changed.add(session);
+    if (session.marked || !this.durable || session.key === 0) return;
+    session.marked = true;
+    this.#changed.push(session);
     this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
   }
 
@@ -109,7 +116,6 @@ export class Records {
    * @param options.later Whether that may be written with the next changes.
    */
   ended(session: Recorded, tombstone: Tombstone, { later }: { later: boolean }): void {
-    this.#forget(session);
     this.lost(session.key, tombstone, { later });
   }
 
@@ -122,7 +128,6 @@ export class Records {
 
   /** The gateway goes, the session stays. @param streams What went out on its streams, for its client to come back for. */
   suspended(session: Recorded, streams: string | undefined): void {
-    this.#forget(session);
     const { key, change } = session;
     this.#try(() => this.#store.update([{ key, ...change }]));
     if (streams !== undefined) this.#try(() => this.#store.saveStreams(key, streams));
@@ -167,7 +172,7 @@ export class Records {
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
     this.#writeEnds();
-    while (this.#changed.size > 0 && this.#writeChanges());
+    while (this.#written < this.#changed.length && this.#writeChanges());
     this.#store.close();
   }
 
@@ -176,15 +181,14 @@ export class Records {
     this.#cancelFlush = undefined;
     const done = this.#writeEnds() && this.#writeChanges();
     if (this.waiting === 0) return;
-    const isRound = this.#changed.size === 0;
-    if (isRound) [this.#changed, this.#inUse] = [this.#inUse, this.#changed];
+    const isRound = this.#written === this.#changed.length;
+    if (isRound) {
+      this.#changed = this.#inUse;
+      this.#inUse = [];
+      this.#written = 0;
+    }
     this.#cancelFlush = this.#clock.after(!done ? RETRY_MS : isRound ? FLUSH_MS : 1, this.#onFlush);
   };
-
-  #forget(session: Recorded): void {
-    this.#changed.delete(session);
-    this.#inUse.delete(session);
-  }
 
   #writeEnds(): boolean {
     if (this.#ended.length === 0) return true;
@@ -198,16 +202,14 @@ export class Records {
   }
 
   #writeChanges(): boolean {
-    const slice: Recorded[] = [];
-    for (const session of this.#changed) {
-      slice.push(session);
-      if (slice.length === ROWS_AT_ONCE) break;
-    }
-    const rows = slice.map(({ key, change }) => ({ key, ...change }));
+    const slice = this.#changed.slice(this.#written, this.#written + ROWS_AT_ONCE);
+    // What is over or left to the next run has been written.
+    const rows = slice.filter(({ closed }) => !closed).map(({ key, change }) => ({ key, ...change }));
     if (rows.length > 0 && this.#try(() => this.#store.update(rows)) !== undefined) return false;
+    this.#written += slice.length;
     for (const session of slice) {
-      this.#changed.delete(session);
-      if (session.inFlight > 0) this.#inUse.add(session);
+      session.marked = !session.closed && session.inFlight > 0;
+      if (session.marked) this.#inUse.push(session);
     }
     return true;
   }

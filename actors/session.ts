@@ -105,6 +105,8 @@ export class Session implements Recorded {
   readonly #slumber: Slumber | undefined;
   /** Whether the gateway goes, and the session is left to the next run. */
   #suspended = false;
+  /** For the records. */
+  marked = false;
   readonly #implicitVersion: string | undefined;
   #draining = false;
   #protocolVersion: string | undefined;
@@ -200,6 +202,11 @@ export class Session implements Recorded {
   /** In the store; 0 where it is not there. */
   get key(): number {
     return this.#key;
+  }
+
+  /** Whether nothing more is to be written down of it. */
+  get closed(): boolean {
+    return this.#state === "ended" || this.#suspended;
   }
 
   /** For the store: what changes in its life, as it is now. */
@@ -378,7 +385,7 @@ export class Session implements Recorded {
     if (this.#waking === undefined || this.#state !== "hibernated" || this.#link.up) return false;
     const remembered = this.#context.records.remembered(this.#key);
     if (remembered === undefined) {
-      this.#notRevived({ code: "storeFailed", detail: this.#context.records.trouble });
+      this.#notRevived({ code: "storeFailed" });
       return false;
     }
     const { reply } = this.#waking;

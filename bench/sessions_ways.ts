@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { MemoryStore } from "../stores/memory.ts";
+import { SqliteStore } from "../stores/sqlite.ts";
 import { Supervisor } from "../actors/supervisor.ts";
 import { Sweeper } from "../actors/sweeper.ts";
 import type { Backend, BackendEvents } from "../backends/backend.ts";
@@ -139,7 +139,7 @@ function sojourn(count: number): Way {
   let opened = 0;
   const limits = { ...LIMITS, idleTtlMs: TTL_MS };
   const supervisor = new Supervisor({
-    store: new MemoryStore({ tombstones: 100 }),
+    store: new SqliteStore({ path: `${Deno.makeTempDirSync()}/sessions.db`, tombstones: 100 }),
     clock,
     servers: [{
       id: "bench",
