@@ -8,9 +8,6 @@ import { logger } from "./log.ts";
 import { type EffectiveLimits, effectiveLimits } from "./servers.ts";
 import { longestInterval } from "./actors/pressure.ts";
 
-/** TTL of bridge sessions, in ms. */
-const BRIDGE_SESSION_TTL_MS = 300_000;
-
 /** Below so many characters a token is called short. */
 const SHORT_TOKEN = 16;
 
@@ -54,8 +51,12 @@ export function announce({ config, port, print }: Announcement): void {
     });
   }
   announceCleanup("Bridge", {
-    disabledBy: settings.disableBridgeCleanup ? "DISABLE_BRIDGE_CLEANUP" : undefined,
-    ttlMs: BRIDGE_SESSION_TTL_MS,
+    disabledBy: settings.disableBridgeCleanup
+      ? "DISABLE_BRIDGE_CLEANUP"
+      : settings.bridgeSessionTtlMs === 0
+      ? "BRIDGE_SESSION_TTL_MS"
+      : undefined,
+    ttlMs: settings.bridgeSessionTtlMs,
   });
   announceCleanup("Streamable", {
     disabledBy: settings.disableStreamCleanup

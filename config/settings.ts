@@ -87,6 +87,7 @@ export function readSettings(sources: SettingsSources): SettingsResult {
     memoryLimitBytes: undefined,
     maxProcesses: undefined,
     spawnConcurrency: undefined,
+    bridgeCommands: undefined,
     accessToken: undefined,
     accessTokensFile: undefined,
     adminToken: undefined,
