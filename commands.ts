@@ -24,6 +24,7 @@ const NOTHING_SET: ServerConfig["session"] = {
   maxLifetimeMs: undefined,
   onOpenStream: undefined,
   evictable: undefined,
+  hibernateAfterMs: undefined,
   requestTimeoutMs: undefined,
   maxSessions: undefined,
   maxInFlightPerSession: undefined,

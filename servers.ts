@@ -118,8 +118,6 @@ export function bridgeLimits(
       ...settings,
       streamSessionTtlMs: settings.bridgeSessionTtlMs,
       disableStreamCleanup: settings.disableBridgeCleanup,
-      // Every session of the bridge is opened implicitly, and none has an id to come back with.
-      implicitTtlMs: 0,
     },
     origins: {
       ...origins,

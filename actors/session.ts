@@ -141,7 +141,8 @@ export class Session implements Recorded {
       scale,
       random,
       openedAt: now,
-      implicit: implicitVersion !== undefined,
+      // Clients of the bridge never get an id to come back with.
+      implicit: implicitVersion !== undefined && this.kind !== "bridge",
       ...(restored && { restored: restored.record.life }),
     });
     if (limits.hibernateAfterMs > 0) this.#slumber = new Slumber(limits.hibernateAfterMs);

@@ -36,6 +36,8 @@ const MAX_METHOD_CHARS = 200;
 const MAX_PATH_CHARS = 4_096;
 /** Arguments, and variables. */
 const MAX_ITEMS = 200;
+/** Of all variables together: with much more the system starts nothing. */
+const MAX_ENV_CHARS = 65_536;
 /** Mistakes that are told at once. */
 const MAX_TOLD = 5;
 
@@ -54,6 +56,9 @@ const BODY = z.strictObject({
   args: z.array(plain, { error: "must be a list of texts" })
     .max(MAX_ITEMS, { error: `may have ${MAX_ITEMS} items at most` }).optional(),
   env: z.record(z.string(), plain, { error: "must be an object of texts" })
+    .refine((env) => Object.values(env).join("").length <= MAX_ENV_CHARS, {
+      error: `may have ${MAX_ENV_CHARS} characters at most`,
+    })
     .refine((env) => Object.keys(env).length <= MAX_ITEMS, {
       error: `may have ${MAX_ITEMS} variables at most`,
     })
@@ -78,6 +83,10 @@ export function readAsk(body: string): BridgeAsk | Failure {
   if (!success) return { code: "badBody", detail: mistakesOf(error, given) };
   const { serverPath, args, env, serverId, method, params } = data;
   const wrong = (detail: string): Failure => ({ code: "badBody", detail });
+  // Copying lost it, and what is asked for is not to be left out in silence.
+  if (Object.hasOwn((given as { env?: object }).env ?? {}, "__proto__")) {
+    return wrong("env must have no variable __proto__");
+  }
   if (serverPath === undefined && serverId === undefined) {
     return wrong("it needs serverId, a server of the servers file, or serverPath, a command");
   }
