@@ -556,6 +556,12 @@ const BODIES: [string, unknown, number, string][] = [
   ["a number in env", { serverPath: COMMAND, env: { A: 1 }, method: "x" }, 400, 'env["A"] must be a text'],
   ["a name in env", { serverPath: COMMAND, env: { "A=B": "" }, method: "x" }, 400, "env must have names of"],
   [
+    "a prototype as env",
+    `{"serverPath":"x","method":"x","env":{"__proto__":"a"}}`,
+    400,
+    "no variable __proto__",
+  ],
+  [
     "a long env",
     { serverPath: COMMAND, env: { A: "x".repeat(65_537) }, method: "x" },
     400,
