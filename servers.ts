@@ -125,7 +125,9 @@ export function bridgeLimits(
       disableStreamCleanup: origins.disableBridgeCleanup,
     },
   }, session);
-  return { bridgeLimits: effective.limits, bridgeOrigins: effective.origins };
+  // Nobody could name such a session to have it woken up.
+  const bridgeLimits = { ...effective.limits, hibernateAfterMs: 0, stateful: true };
+  return { bridgeLimits, bridgeOrigins: effective.origins };
 }
 
 /** Where the backends of a server come from: `docs/backends.md` describes the three ways. */

@@ -42,6 +42,7 @@ export interface BridgeReplyOptions {
 export class BridgeReply implements Reply {
   readonly response: Promise<Response>;
   readonly resumable = false;
+  readonly away = false;
   /** Who is asked before the client is told of a failure. */
   attempt: Attempt | undefined;
   readonly #resolve: (response: Response) => void;

@@ -22,6 +22,7 @@ import { createApp } from "../../routes/app.ts";
 import { BODY_DEFAULTS, BodyReader } from "../../routes/body.ts";
 import { BridgeSessions } from "../../routes/bridge_sessions.ts";
 import { supervisedServers } from "../../servers.ts";
+import { MemoryStore } from "../../stores/memory.ts";
 import { LogCapture } from "../fakes/log_capture.ts";
 
 const RUNS = Number(Deno.env.get("FC_RUNS") ?? 2_000);
@@ -242,6 +243,7 @@ Deno.test(`No body of /bridge runs what is not listed (${RUNS} mutants, seed ${S
   };
   const supervisor = new Supervisor({
     clock,
+    store: new MemoryStore({ tombstones: RUNS }),
     servers: [...supervisedServers(config, parts), ...commandServers(config)],
   });
   const bridgeSessions = new BridgeSessions(supervisor);
