@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parseMessage } from "../../protocol/jsonrpc.ts";
 import { BRIDGE_TTL, BridgeHarness, COMMAND, eventsOf, requestsOf, SMALL } from "../fakes/bridge_harness.ts";
 import { SERVER } from "../fakes/harness.ts";
+import { MemoryStore } from "../../stores/memory.ts";
 
 const LIST = { serverId: SERVER, method: "tools/list" };
 const CALL = { serverId: SERVER, method: "tools/call", params: { name: "echo" } };
@@ -105,6 +106,19 @@ Deno.test("A session of the bridge lives by its own TTL, not by that of implicit
   await session?.end("idle");
   await bridge.idle();
   assertEquals(bridge.sessions.size, 0, "the entry goes with its session");
+});
+
+Deno.test("A session of the bridge is not written down and does not hibernate: nobody could come back to it", async () => {
+  const store = new MemoryStore({ tombstones: 10 });
+  await using bridge = new BridgeHarness({ store, limits: { hibernateAfterMs: 1_000 } });
+  const pending = bridge.post(LIST);
+  const backend = await bridge.backend(1);
+  backend.answer((await bridge.requests(backend, 1))[0]!.id);
+  await (await pending).text();
+  await bridge.harness.clock.advance(BRIDGE_TTL - 1);
+  const [session] = [...bridge.harness.supervisor.sessions];
+  assertEquals([session?.state, backend.closes.length], ["active", 0]);
+  assertEquals([store.counts(), store.page(0, 10)], [[], []]);
 });
 
 for (const end of ["expired", "swept", "ended by an administrator", "its server died"]) {
