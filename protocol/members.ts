@@ -23,6 +23,8 @@ interface Span {
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(memberText('{"id": 1, "result": {"n": 1.0}}', "result"), '{"n": 1.0}');
+ * assertEquals(withMember('{"a": 1.0}', "b", "2"), '{"b":2,"a": 1.0}');
+ * assertEquals(withMember('{"a": 1.0}', "a", "2"), '{"a": 2}');
  * ```
  */
 export function memberText(object: string, key: string): string | undefined {
@@ -35,13 +37,6 @@ export function memberText(object: string, key: string): string | undefined {
  *
  * @param object Valid JSON, an object.
  * @param value Valid JSON.
- * @example
- * ```ts
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(withMember('{"a": 1.0}', "b", "2"), '{"b":2,"a": 1.0}');
- * assertEquals(withMember('{"a": 1.0}', "a", "2"), '{"a": 2}');
- * ```
  */
 export function withMember(object: string, key: string, value: string): string {
   const span = spanOf(object, key);

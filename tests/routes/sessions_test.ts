@@ -75,7 +75,13 @@ Deno.test("What never expires has null for a TTL and a deadline", async () => {
 Deno.test("Where a TTL comes from is told for the kind of the session", () => {
   const origins = { idleTtlMs: "file" };
   const bridgeOrigins = { idleTtlMs: "env" };
-  const server = { id: "s", limits: LIMITS, backend: () => assert(false), origins, bridgeOrigins };
+  const server = {
+    id: "s",
+    limits: LIMITS,
+    backend: { code: "serverNotServed" } as const,
+    origins,
+    bridgeOrigins,
+  };
   const ttl = { source: "idleTtlMs", configuredMs: 5, effectiveMs: 5 } as const;
   assertEquals(ttlView(ttl, limitsFor(server, "streamable")).why, "idleTtlMs is 5 (file)");
   assertEquals(ttlView(ttl, limitsFor(server, "bridge")).why, "idleTtlMs is 5 (env)");
