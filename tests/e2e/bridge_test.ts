@@ -230,3 +230,26 @@ Deno.test("The list may be a file, and a page of another origin gets nothing of 
     await response.text();
   }
 });
+
+Deno.test("A bridge session takes a process that was started ahead, and shares one that is shared", async () => {
+  const entry = { command: SERVER.command, args: SERVER.args };
+  await using gateway = await start({
+    servers: { ahead: { ...entry, backend: { prewarm: 1 } }, shared: { ...entry, backend: { shared: 1 } } },
+  });
+  await gateway.waitForChildren(1);
+  const [ahead] = gateway.children();
+  assertEquals(await call(gateway, "pid", { serverId: "ahead" }), String(ahead!.pid));
+  const shared = await call(gateway, "pid", { serverId: "shared" });
+  assertEquals(await call(gateway, "echo", { serverId: "shared", arguments: { message: "hi" } }), "hi");
+  const response = await fetch(gateway.url("shared"), {
+    method: "POST",
+    headers: {
+      authorization: `Bearer ${TOKEN}`,
+      "content-type": "application/json",
+      accept: "application/json, text/event-stream",
+    },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "pid" } }),
+  });
+  const { result } = await response.json();
+  assertEquals(result.content[0].text, shared, "a session of /mcp has the same process");
+});
