@@ -3,13 +3,11 @@
  *
  * @module
  */
+import type { BridgeCommand } from "./config/mod.ts";
 import { isLoopback, type ServerConfig, type SettingOrigins, type Settings } from "./config/types.ts";
 import { logger } from "./log.ts";
 import { type EffectiveLimits, effectiveLimits } from "./servers.ts";
 import { longestInterval } from "./actors/pressure.ts";
-
-/** TTL of bridge sessions, in ms. */
-const BRIDGE_SESSION_TTL_MS = 300_000;
 
 /** Below so many characters a token is called short. */
 const SHORT_TOKEN = 16;
@@ -24,6 +22,7 @@ export interface Announcement {
     readonly settings: Settings;
     readonly origins: SettingOrigins;
     readonly servers: readonly ServerConfig[];
+    readonly bridgeCommands: readonly BridgeCommand[];
     readonly serversFileFound: boolean;
   };
   /** The port that is really listened on. */
@@ -54,8 +53,12 @@ export function announce({ config, port, print }: Announcement): void {
     });
   }
   announceCleanup("Bridge", {
-    disabledBy: settings.disableBridgeCleanup ? "DISABLE_BRIDGE_CLEANUP" : undefined,
-    ttlMs: BRIDGE_SESSION_TTL_MS,
+    disabledBy: settings.disableBridgeCleanup
+      ? "DISABLE_BRIDGE_CLEANUP"
+      : settings.bridgeSessionTtlMs === 0
+      ? "BRIDGE_SESSION_TTL_MS"
+      : undefined,
+    ttlMs: settings.bridgeSessionTtlMs,
   });
   announceCleanup("Streamable", {
     disabledBy: settings.disableStreamCleanup
@@ -66,6 +69,7 @@ export function announce({ config, port, print }: Announcement): void {
     ttlMs: settings.streamSessionTtlMs,
   });
   for (const { id, session } of servers) announceLimits(id, effectiveLimits(config, session));
+  announceCommands(config.bridgeCommands);
   announceAccess(settings);
   announceMonitoring(settings);
   const [first] = servers;
@@ -125,6 +129,14 @@ function announceLimits(serverId: string, { limits, cleanup, origins }: Effectiv
       serverId,
     });
   }
+}
+
+/** What whoever has a token may have run. */
+function announceCommands(commands: readonly BridgeCommand[]): void {
+  if (commands.length === 0) return;
+  log.info("POST /bridge runs what requests name, as far as BRIDGE_COMMANDS lists it: {commands}", {
+    commands: commands.map(({ name, file }) => `${name} (${file})`).join(", "),
+  });
 }
 
 function announceAccess({ accessToken, accessTokensFile, adminToken, host }: Settings): void {

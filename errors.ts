@@ -76,6 +76,11 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Only an administrator may do this",
   },
+  commandForbidden: {
+    status: STATUS_CODE.Forbidden,
+    rpcCode: -32000,
+    message: "This command may not be run",
+  },
   // On `/sessions`, where sessions are named by their handles.
   sessionUnknown: { status: STATUS_CODE.NotFound, rpcCode: -32000, message: "No such session" },
   sessionNotFound: { status: STATUS_CODE.NotFound, rpcCode: -32001, message: "Session not found" },
@@ -205,6 +210,12 @@ export const ERRORS = {
     status: STATUS_CODE.BadRequest,
     rpcCode: -32600,
     message: "Message could be read in two ways",
+  },
+  // On `/bridge`, where the body is the server's own error: the gateway delivered all that there was.
+  serverError: {
+    status: STATUS_CODE.UnprocessableEntity,
+    rpcCode: -32000,
+    message: "Server answered with an error",
   },
   // The client asked for it, so as HTTP goes nothing failed. The code is the Language Server Protocol's.
   requestCancelled: { status: STATUS_CODE.OK, rpcCode: -32800, message: "Request was cancelled" },

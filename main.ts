@@ -9,6 +9,7 @@ import { Sweeper } from "./actors/sweeper.ts";
 import { ProcessTable } from "./backends/process_table.ts";
 import { SpawnGate } from "./backends/spawn_gate.ts";
 import { systemClock } from "./clock.ts";
+import { commandServers, commandsOf } from "./commands.ts";
 import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
 import { type Data, openData, ownedBy } from "./data.ts";
 import { reportFault } from "./fault.ts";
@@ -56,13 +57,10 @@ async function main(): Promise<void> {
   const clock = systemClock;
   const processes = new ProcessTable({ clock });
   const { ledger, store } = readData(settings, { clock, processes });
-  const servers = supervisedServers(config, {
-    clock,
-    processes,
-    ledger,
-    gate: new SpawnGate({ concurrency: spawnConcurrency(settings), clock }),
-    mayStart: () => hasRoomToSpare(supervisor.door),
-  });
+  const gate = new SpawnGate({ concurrency: spawnConcurrency(settings), clock });
+  const parts = { clock, processes, ledger, gate };
+  const mayStart = (): boolean => hasRoomToSpare(supervisor.door);
+  const servers = [...supervisedServers(config, { ...parts, mayStart }), ...commandServers(config)];
   const memory = new MemoryProbe({ memoryLimitBytes: settings.memoryLimitBytes, processes });
   const lag = new LagMeter({ clock });
   const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
@@ -95,6 +93,7 @@ async function main(): Promise<void> {
     supervisor,
     clock,
     implicitSessions: settings.implicitSessions,
+    commands: commandsOf(config, parts),
     streams: {
       clock,
       maxBufferBytes: settings.maxStreamBufferBytes,

@@ -91,6 +91,7 @@ export function supervisedServers(
       limits,
       origins,
       fingerprint: fingerprintOf(server),
+      ...bridgeLimits(config, session),
       ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
       backend: transport.type === "stdio"
         ? sourceOf(server, { transport, startTimeoutMs: limits.startTimeoutMs, ...parts })
@@ -105,6 +106,28 @@ export function supervisedServers(
 /** What a session that outlives the gateway has to find again: what the server starts or reaches, and nothing else. */
 function fingerprintOf({ transport, backend }: ServerConfig): string {
   return createHash("sha256").update(JSON.stringify({ transport, backend })).digest("hex");
+}
+
+/** What holds for a server's sessions of kind `bridge`: its own settings, else those of the bridge. */
+export function bridgeLimits(
+  { settings, origins }: LimitsConfig,
+  session: ServerConfig["session"],
+): { readonly bridgeLimits: SessionLimits; readonly bridgeOrigins: LimitOrigins } {
+  const effective = effectiveLimits({
+    settings: {
+      ...settings,
+      streamSessionTtlMs: settings.bridgeSessionTtlMs,
+      disableStreamCleanup: settings.disableBridgeCleanup,
+    },
+    origins: {
+      ...origins,
+      streamSessionTtlMs: origins.bridgeSessionTtlMs,
+      disableStreamCleanup: origins.disableBridgeCleanup,
+    },
+  }, session);
+  // Nobody could name such a session to have it woken up.
+  const bridgeLimits = { ...effective.limits, hibernateAfterMs: 0, stateful: true };
+  return { bridgeLimits, bridgeOrigins: effective.origins };
 }
 
 /** Where the backends of a server come from: `docs/backends.md` describes the three ways. */
@@ -207,7 +230,7 @@ export function maxBodyBytesOf(
  * none may be evicted. Implicit sessions whose id never came back do not count: they end by themselves.
  */
 export function shortestTtlMs(servers: Iterable<SupervisedServer>): number | undefined {
-  const limits = Array.from(servers, (server) => server.limits);
+  const limits = Array.from(servers, ({ limits, bridgeLimits = limits }) => [limits, bridgeLimits]).flat();
   const ttls = limits.flatMap(({ idleTtlMs, handshakeTtlMs, maxLifetimeMs }) => [
     idleTtlMs,
     handshakeTtlMs,

@@ -15,6 +15,7 @@
  *
  * @module
  */
+import type { OpenBackend } from "../backends/backend.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { logger } from "../log.ts";
@@ -36,6 +37,18 @@ export interface Opening {
   readonly implicitVersion: string | undefined;
   /** By which door the client comes in; `streamable` unless given. */
   readonly kind?: SessionKind;
+  /** For one of kind `bridge`: what its session has of its own. */
+  readonly bridge?: BridgeOpening;
+}
+
+/** What a session of the bridge has of its own where others take it from their server. */
+export interface BridgeOpening {
+  /** Opens its backend; the server's own way unless given. */
+  readonly openBackend?: OpenBackend | undefined;
+  /** Called once the session is there, with its first message on its way. Not called where the opening is refused. */
+  readonly onOpened: (session: Session) => void;
+  /** Called once, after that, when the session is over. */
+  readonly onOver: () => void;
 }
 
 /** A session's wish for a backend: it gave its own back, and its client needs it. */

@@ -11,6 +11,7 @@
 import type { ClosePace, OpenBackend } from "../backends/backend.ts";
 import { type BackendSource, perSessionSource } from "../backends/source.ts";
 import type { Failure } from "../errors.ts";
+import type { BridgeOpening } from "./door.ts";
 import { IdleGaps } from "./idle_gaps.ts";
 import type { Session } from "./session.ts";
 import type { SessionContext, SessionLimits } from "./session_options.ts";
@@ -27,6 +28,12 @@ export interface SupervisedServer {
   readonly maxSessions?: number;
   /** Changes with what it starts or reaches: sessions that an earlier run left want the server that they know. */
   readonly fingerprint?: string;
+  /** What holds for its sessions of kind `bridge`; the same unless given. */
+  readonly bridgeLimits?: SessionLimits;
+  /** Where those come from. */
+  readonly bridgeOrigins?: Readonly<Record<string, string>>;
+  /** Whether it is a command that only requests to the bridge name: to all others it does not exist. */
+  readonly bridgeOnly?: true;
 }
 
 /** What the sessions of all servers share. */
@@ -86,6 +93,8 @@ export class Served {
   readonly source: BackendSource | Failure;
   /** How long its sessions lay idle. */
   readonly gaps = new IdleGaps();
+  /** The same for those of kind `bridge`, whose clients come back in another rhythm. */
+  readonly #bridgeGaps = new IdleGaps();
   /** What new sessions get. */
   readonly context: SessionContext;
   readonly #common: CommonContext;
@@ -118,6 +127,21 @@ export class Served {
     let context = this.#contexts.get(key);
     if (context === undefined) this.#contexts.set(key, context = this.#contextOf(limits));
     return context;
+  }
+
+  /** The context of one session of kind `bridge`. */
+  bridged({ openBackend, onOver }: BridgeOpening): SessionContext {
+    const { limits, bridgeLimits = limits } = this.server;
+    const context = this.contextWith(bridgeLimits);
+    return {
+      ...context,
+      gaps: this.#bridgeGaps,
+      openBackend: openBackend ?? context.openBackend,
+      onOver: (session) => {
+        context.onOver(session);
+        onOver();
+      },
+    };
   }
 
   #contextOf(limits: SessionLimits): SessionContext {

@@ -47,7 +47,7 @@ import { type BackendExit, CLOSE_PACE, type ClosePace, HURRIED_PACE } from "../b
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
-import type { Message, Params, ResponseMessage } from "../protocol/jsonrpc.ts";
+import type { Message, Params, RequestMessage, ResponseMessage } from "../protocol/jsonrpc.ts";
 import { canResume } from "../protocol/revisions.ts";
 import { Alarm } from "./alarm.ts";
 import { Account, notFound, type Verdict } from "./account.ts";
@@ -58,6 +58,7 @@ import { type Greeting, Link } from "./link.ts";
 import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
 import type { StreamLoss } from "./client.ts";
+import { answerForNobody } from "./nobody.ts";
 import type { ClientMessage, Mail, OpenStream, Signal } from "./mail.ts";
 import type { Recorded } from "./records.ts";
 import { digestOf } from "./session_id.ts";
@@ -140,7 +141,8 @@ export class Session implements Recorded {
       scale,
       random,
       openedAt: now,
-      implicit: implicitVersion !== undefined,
+      // Clients of the bridge never get an id to come back with.
+      implicit: implicitVersion !== undefined && this.kind !== "bridge",
       ...(restored && { restored: restored.record.life }),
     });
     if (limits.hibernateAfterMs > 0) this.#slumber = new Slumber(limits.hibernateAfterMs);
@@ -588,13 +590,21 @@ export class Session implements Recorded {
         if (!this.#onGreeting(message) && !this.#link.takesAnswer(message)) this.#onAnswer(message, now);
         return this.#rearmAfter(now);
       case "request":
+        if (this.kind === "bridge") return this.#answerForNobody(message);
         this.#conversation.serverAsked(message, now);
         this.#account.inFlight(this.#conversation.inFlight);
         return this.#alarm.at(now + this.#context.limits.clientReplyTimeoutMs);
       case "notification":
+        // Nobody will come for what the bridge would keep.
+        if (this.kind === "bridge" && this.#conversation.requestsInFlight === 0) return;
         this.#conversation.serverTold(message, now);
         return this.#rearmAfter(now);
     }
+  }
+
+  /** One that does not read would only have the answers pile up. */
+  #answerForNobody(message: RequestMessage): void {
+    if (!this.#link!.busy) this.#link!.send(answerForNobody(message));
   }
 
   #onAnswer(message: ResponseMessage, now: number): void {

@@ -53,7 +53,7 @@ import { Tombstones } from "./tombstones.ts";
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
 export type { Verdict } from "./account.ts";
 export type { AdmissionLimits } from "./admission.ts";
-export type { Door, Opening } from "./door.ts";
+export type { BridgeOpening, Door, Opening } from "./door.ts";
 export { END_REASONS, type EndReason } from "./end_reason.ts";
 export type { Events, GatewayEvent } from "./events.ts";
 export type { IdleGaps, TtlAdvice } from "./idle_gaps.ts";
@@ -256,9 +256,10 @@ export class Supervisor {
     return this.#roster.servers;
   }
 
-  /** Whether a server by that id is configured. */
+  /** Whether a server by that id is configured. One that only the bridge knows is none. */
   hasServer(serverId: string): boolean {
-    return this.#roster.get(serverId) !== undefined;
+    const served = this.#roster.get(serverId);
+    return served !== undefined && served.server.bridgeOnly !== true;
   }
 
   /** Every session that still holds something, oldest first. */
@@ -397,17 +398,19 @@ export class Supervisor {
     this.#door.onOpening({ serverId, session, opener: { reply } }, session.claim);
   }
 
-  #start({ serverId, principal, opener, ...asked }: Opening, { ownsProcess }: Claim): Session {
+  #start({ bridge, ...opening }: Opening, { ownsProcess }: Claim): Session {
+    const { serverId, principal, opener, ...asked } = opening;
     let id = newSessionId();
     while (this.#byHandle.has(publicHandle(id))) id = newSessionId();
     const served = this.#roster.get(serverId)!;
-    const { context } = served;
+    const context = bridge === undefined ? served.context : served.bridged(bridge);
     const handle = publicHandle(id);
     const session = new Session({ id, handle, principal, context, ownsProcess, ...asked });
     session.start(opener);
     served.opened();
     this.#sessions.set(id, session);
     this.#byHandle.set(session.handle, session);
+    bridge?.onOpened(session);
     return session;
   }
 

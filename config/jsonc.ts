@@ -126,9 +126,17 @@ export function pathText(path: Path): string {
   }).join("");
 }
 
+/** The keys that servers stand under; the second is VS Code's. Without either they are at the top. */
+export const ROOT_KEYS = ["mcpServers", "servers"];
+
+/** How many parts of a path lead to the entry of a server. */
+export function entryDepth(path: Path): number {
+  return ROOT_KEYS.includes(String(path[0])) ? 2 : 1;
+}
+
 /** Whether what is in there may be a secret: never shown, expanded or not. */
 export function isSecretive(path: Path): boolean {
-  return ["env", "headers"].includes(String(path[2]));
+  return ["env", "headers"].includes(String(path[entryDepth(path)]));
 }
 
 /** `{"TOKEN=abc": ""}` has its secret in the name: what follows the first odd character is not shown. */

@@ -5,12 +5,19 @@
  */
 import { join } from "node:path";
 import { parse } from "@std/dotenv";
+import { type BridgeCommand, loadBridgeCommands } from "./bridge_commands.ts";
 import { ConfigError } from "./config_error.ts";
 import { type ReadFile, readText } from "./read_text.ts";
 import { loadServers } from "./servers.ts";
 import { readSettings, type Variables } from "./settings.ts";
 import type { ServerConfig, SettingOrigins, Settings } from "./types.ts";
 
+export {
+  type BridgeCommand,
+  type CommandVerdict,
+  type CommandWish,
+  judgeCommand,
+} from "./bridge_commands.ts";
 export { ConfigError } from "./config_error.ts";
 export { type SettingRow, settingsTable } from "./settings.ts";
 export { loadTokens, type TokenEntry } from "./tokens_file.ts";
@@ -35,6 +42,8 @@ export type ConfigResult =
     /** Where each setting came from. */
     readonly origins: SettingOrigins;
     readonly servers: readonly ServerConfig[];
+    /** Commands that a request to `/bridge` may have run. */
+    readonly bridgeCommands: readonly BridgeCommand[];
     /** One line each, for the log. */
     readonly warnings: readonly string[];
     /** False where the default servers file is missing. */
@@ -60,11 +69,18 @@ export function loadConfig({ args, env, cwd, ...options }: ConfigSources): Confi
     cwd,
     ...options,
   });
+  const bridgeCommands = loadBridgeCommands(settings.bridgeCommands, {
+    tokenRequired: settings.accessToken !== undefined || settings.accessTokensFile !== undefined,
+    cwd,
+    path: env.PATH,
+    ...options,
+  });
   return {
     kind: "run",
     settings,
     origins,
     servers,
+    bridgeCommands,
     warnings: [...result.warnings, ...warnings],
     serversFileFound: found,
   };

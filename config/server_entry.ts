@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { nearest, quote } from "./config_error.ts";
 import type { Lookup } from "./expand.ts";
-import { isSecretive, type Path, shown } from "./jsonc.ts";
+import { entryDepth, isSecretive, type Path, shown } from "./jsonc.ts";
 import type { Report } from "./report.ts";
 import {
   ENTRY_KEYS,
@@ -12,6 +12,8 @@ import {
   SESSION_KEYS,
   TYPES,
 } from "./server_schema.ts";
+import { allowedMs, isWithin } from "./settings_table.ts";
+import { MAX_MS } from "./types.ts";
 import type { RemoteServer, ServerConfig, StdioServer } from "./types.ts";
 
 /** What an entry is read against. */
@@ -24,6 +26,9 @@ export interface EntryContext {
 
 /** Age from which on children that were started ahead are replaced, in ms. */
 const PREWARM_MAX_AGE_MS = 60 * 60 * 1000;
+
+/** A `timeout` of another tool is taken for milliseconds from here on. */
+const LEAST_FOREIGN_MS = 1_000;
 
 /** Keys that mean something only beside `command`, or only beside `url`. */
 const STDIO_KEYS = ["args", "env", "cwd", "backend"];
@@ -52,6 +57,7 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
 
   const entry = isObject(raw) ? raw : undefined;
   if (entry !== undefined) warnUnknown(path, entry, report);
+  if (entry !== undefined) warnForeign(path, entry, report);
   if (isObject(entry?.session)) warnIneffective([...path, "session"], entry.session, report);
   const isFit = entry === undefined || checkTransport(path, entry, report);
 
@@ -102,7 +108,7 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
       maxLifetimeMs: session?.maxLifetimeMs,
       onOpenStream: session?.onOpenStream,
       evictable: session?.evictable,
-      requestTimeoutMs: session?.requestTimeoutMs,
+      requestTimeoutMs: session?.requestTimeoutMs ?? foreignTimeoutMs(result.data.timeout),
       maxBodyBytes: session?.maxBodyBytes,
       maxSessions: session?.maxSessions,
       maxInFlightPerSession: session?.maxInFlightPerSession,
@@ -119,6 +125,31 @@ function warnUnknown(path: Path, entry: Record<string, unknown>, report: Report)
   };
   warn(path, entry, ENTRY_KEYS);
   if (isObject(entry.session)) warn([...path, "session"], entry.session, SESSION_KEYS);
+}
+
+/**
+ * `timeout` of other tools as ours: milliseconds, as MCP Connect has it. To some it is seconds, and a server whose
+ * requests had a few milliseconds would answer none.
+ */
+function foreignTimeoutMs(timeout: unknown): number | undefined {
+  return typeof timeout === "number" && isWithin(timeout, LEAST_FOREIGN_MS, MAX_MS) ? timeout : undefined;
+}
+
+/** Says what becomes of keys that other tools have. */
+function warnForeign(path: Path, entry: Record<string, unknown>, report: Report): void {
+  const { timeout, session } = entry;
+  if (timeout !== undefined) {
+    const own = isObject(session) && session.requestTimeoutMs !== undefined;
+    const said = own
+      ? "has no effect beside session.requestTimeoutMs"
+      : foreignTimeoutMs(timeout) !== undefined
+      ? "is taken for milliseconds, and for session.requestTimeoutMs"
+      : `is ignored: not ${allowedMs(LEAST_FOREIGN_MS)}; set session.requestTimeoutMs`;
+    report.warning([...path, "timeout"], said);
+  }
+  if (entry.retries !== undefined) {
+    report.warning([...path, "retries"], "has no effect: what was sent to a server is never sent again");
+  }
 }
 
 /** Warns of keys that `cleanup: false` takes the effect from. */
@@ -165,13 +196,16 @@ function checkTransport(path: Path, entry: Record<string, unknown>, report: Repo
 /** Arguments often carry keys, and URLs do: of those an error shows no more than it needs. */
 function valueShown(path: Path, value: unknown): string {
   if (isSecretive(path)) return typeof value === "string" ? "this text" : kindOf(value);
-  if (typeof value === "string" && path[2] === "args") return "this text";
-  if (typeof value === "string" && path[2] === "url") return quote(urlShown(value));
-  return path.length === 2 ? kindOf(value) : shown(value);
+  const depth = entryDepth(path);
+  if (typeof value === "string" && path[depth] === "args") return "this text";
+  if (typeof value === "string" && path[depth] === "url") return quote(urlShown(value));
+  return path.length === depth ? kindOf(value) : shown(value);
 }
 
 function referenceShown(path: Path, { reference, isName }: ReferenceIssue["expansion"]): string {
-  return isName || !(isSecretive(path) || path[2] === "url") ? quote(reference) : "a reference in it";
+  return isName || !(isSecretive(path) || path[entryDepth(path)] === "url")
+    ? quote(reference)
+    : "a reference in it";
 }
 
 function kindOf(value: unknown): string {

@@ -76,6 +76,9 @@ export function entrySchema(lookup: Lookup | undefined) {
     disabled: flag().optional(),
     // For people: the gateway has no use for it.
     description: z.unknown().optional(),
+    // Other tools': see `warnForeign`.
+    timeout: z.unknown().optional(),
+    retries: z.unknown().optional(),
     backend: z.union([
       z.literal("perSession"),
       z.strictObject(

@@ -5,7 +5,7 @@
  */
 import { dirname, resolve } from "node:path";
 import { ConfigError, oneLine } from "./config_error.ts";
-import { parseJsonc, type Path, shown } from "./jsonc.ts";
+import { parseJsonc, type Path, ROOT_KEYS, shown } from "./jsonc.ts";
 import { type ReadFile, readText } from "./read_text.ts";
 import { Report, throwFirst } from "./report.ts";
 import { isObject, readEntry, unknownKey } from "./server_entry.ts";
@@ -29,14 +29,15 @@ export interface ServersResult {
   readonly servers: readonly ServerConfig[];
   /** One line each. */
   readonly warnings: readonly string[];
-  /** False where the default file is missing: no mistake, but no servers either. */
+  /** False where the default file is missing: no mistake, but no servers either, unless `MCP_SERVERS` has some. */
   readonly found: boolean;
 }
 
-/** The key of the servers; the second is VS Code's. */
-const ROOT_KEYS = ["mcpServers", "servers"];
-/** Beside them: VS Code's own list and what points an editor to a schema. */
+/** Beside the servers: VS Code's own list and what points an editor to a schema. */
 const SILENT_KEYS = ["$schema"];
+
+/** The servers themselves where there is no file: MCP Connect has it so. */
+const VARIABLE = "MCP_SERVERS";
 
 const SHAPE = '{"mcpServers": {"files": {"command": "npx", "args": ["-y", "some-server"]}}}';
 
@@ -54,26 +55,39 @@ export function loadServers(path: string, options: ServersOptions): ServersResul
   const file = resolve(cwd, path);
   const name = oneLine(path);
   const text = readText(file, { name, readFile });
-  if (text === undefined) {
-    if (!named) return { servers: [], warnings: [], found: false };
+  const inVariable = Object.hasOwn(env, VARIABLE) ? env[VARIABLE] || undefined : undefined;
+  if (text !== undefined) {
+    const result = { ...serversIn(text, { name, env, folder: dirname(file) }), found: true };
+    if (inVariable === undefined) return result;
+    return { ...result, warnings: [...result.warnings, `${VARIABLE} is set but not read: there is ${name}`] };
+  }
+  if (named) {
     throw new ConfigError(`${name}: no such file: MCP_CONFIG or --mcp-config has to name one that exists`);
   }
+  if (inVariable === undefined) return { servers: [], warnings: [], found: false };
+  return { ...serversIn(inVariable, { name: VARIABLE, env, folder: cwd }), found: false };
+}
 
+/** Reads the servers of a text, which an error calls by its name. Relative paths start in the folder. */
+function serversIn(
+  text: string,
+  { name, env, folder }: { readonly name: string; readonly env: Variables; readonly folder: string },
+): Omit<ServersResult, "found"> {
   const parsed = parseJsonc(text);
   if (parsed.kind === "mistakes") {
     throwFirst(name, text, parsed.mistakes);
-    return { servers: [], warnings: [], found: true };
+    return { servers: [], warnings: [] };
   }
   const report = new Report(name, text, parsed.offsetOf);
   const context = {
     report,
     lookup: (variable: string) => Object.hasOwn(env, variable) ? env[variable] : undefined,
-    folder: dirname(file),
+    folder,
   };
   const servers = entriesOf(parsed.value, report)
     .map(([at, raw]) => readEntry(at, raw, context))
     .filter((server) => server !== undefined);
-  return { servers, warnings: report.settle(), found: true };
+  return { servers, warnings: report.settle() };
 }
 
 /** The entries with their paths; none where the file has another shape. */
@@ -84,6 +98,12 @@ function entriesOf(root: unknown, report: Report): [Path, unknown][] {
   }
   const [key, second] = ROOT_KEYS.filter((key) => key in root);
   if (key === undefined) {
+    const entries = Object.entries(root).filter(([name]) => !SILENT_KEYS.includes(name));
+    if (
+      entries.length > 0 && entries.every(([, raw]) => isObject(raw) && ("command" in raw || "url" in raw))
+    ) {
+      return entries.map(([id, raw]) => [[id], raw]);
+    }
     report.mistake([], `needs the key "mcpServers", such as ${SHAPE}`);
     return [];
   }

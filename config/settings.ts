@@ -35,10 +35,8 @@ export type SettingsResult =
   | { readonly kind: "help"; readonly text: string }
   | { readonly kind: "version"; readonly text: string };
 
-/** Variables of MCP Connect that would be missed in silence. */
-const NOT_READ: Readonly<Record<string, string>> = {
-  MCP_SERVERS: "servers are read from the file that MCP_CONFIG names",
-};
+/** Holds servers, not a setting: see `servers.ts`. */
+const SERVERS_VARIABLE = "MCP_SERVERS";
 
 /** What the origins of a text are called where the configuration is shown. */
 const SHOWN_ORIGINS = { flag: "flag", environment: "env", ".env": "env", default: "default" } as const;
@@ -87,6 +85,7 @@ export function readSettings(sources: SettingsSources): SettingsResult {
     memoryLimitBytes: undefined,
     maxProcesses: undefined,
     spawnConcurrency: undefined,
+    bridgeCommands: undefined,
     accessToken: undefined,
     accessTokensFile: undefined,
     adminToken: undefined,
@@ -137,15 +136,13 @@ function refusal({ text, label, origin }: Found, isSecret: boolean, allowed: str
   return `${label}: ${isSecret ? "its value" : quote(text)} is not allowed: ${allowed}${where}`;
 }
 
-function warningsOf({ env, dotenv }: SettingsSources): string[] {
-  const warnings = Object.entries(NOT_READ)
-    .filter(([name]) => valueOf(env, name) || valueOf(dotenv, name))
-    .map(([name, consequence]) => `${name} is set but not read: ${consequence}`);
+function warningsOf({ dotenv }: SettingsSources): string[] {
+  const warnings: string[] = [];
   // Only `.env`, which is ours, and only names of several words: the environment is full of strangers.
   const variables = settingsTable().map(({ variable }) => variable);
   const telling = variables.filter((variable) => variable.includes("_"));
   for (const name of Object.keys(dotenv)) {
-    if (variables.includes(name) || Object.hasOwn(NOT_READ, name)) continue;
+    if (variables.includes(name) || name === SERVERS_VARIABLE) continue;
     const meant = nearest(name, telling);
     if (meant !== undefined) warnings.push(`.env: ${name} is not a setting; did you mean ${meant}?`);
   }

@@ -103,6 +103,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: "300000",
     help: "Idle time after which a session expires; 0 is never",
   },
+  bridgeSessionTtlMs: {
+    ...milliseconds(0),
+    variable: "BRIDGE_SESSION_TTL_MS",
+    fallback: "300000",
+    help: "The same for sessions of /bridge",
+  },
   handshakeTtlMs: {
     ...milliseconds(0),
     variable: "HANDSHAKE_TTL_MS",
@@ -178,6 +184,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     variable: "TOMBSTONES",
     fallback: "10000",
     help: "Ended sessions that are remembered, to explain their end",
+  },
+  bridgeCommands: {
+    ...checked("JSON", "JSON, or @ and the path of a file with it", (text) => text.trim() !== ""),
+    variable: "BRIDGE_COMMANDS",
+    fallback: undefined,
+    help: "Commands that a request to /bridge may have run, as JSON or @FILE; unset is none",
   },
   disableBridgeCleanup: {
     ...truth(),

@@ -32,6 +32,8 @@ export interface Settings {
   readonly sessionStore: SessionStoreName;
   /** Idle time after which a streamable session expires, in ms; 0 means never. */
   readonly streamSessionTtlMs: number;
+  /** The same for a bridge session. */
+  readonly bridgeSessionTtlMs: number;
   /** The same for one that was only initialized; 0 means that the usual one applies. */
   readonly handshakeTtlMs: number;
   /** Age from which on a session takes no new requests, in ms; 0 means never. */
@@ -55,6 +57,8 @@ export interface Settings {
   readonly admissionWaitMs: number;
   /** Ended sessions that are remembered. */
   readonly tombstones: number;
+  /** The commands that a request to `/bridge` may have run, as written: see `bridge_commands.ts`. */
+  readonly bridgeCommands: string | undefined;
   readonly disableBridgeCleanup: boolean;
   readonly disableStreamCleanup: boolean;
   /** Whether a request without a session id opens a session by itself. */

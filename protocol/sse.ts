@@ -26,5 +26,10 @@ export function sseEvent(text: string, { event, id }: { event: string; id: numbe
   return `event: ${event}\nid: ${id}\ndata: ${text}\n\n`;
 }
 
+/** The same without an id. */
+export function sseNamed(event: string, text: string): string {
+  return `event: ${event}\ndata: ${text}\n\n`;
+}
+
 /** A comment: keeps a silent connection from being given up by what lies in between, and means nothing. */
 export const SSE_KEEP_ALIVE = ": keep-alive\n\n";

@@ -9,6 +9,7 @@ import { RegExpRouter } from "hono/router/reg-exp-router";
 import { reportFault } from "../fault.ts";
 import { logger } from "../log.ts";
 import type { Access, Denial } from "./access.ts";
+import { bridgeRoute, type BridgeRouteOptions } from "./bridge.ts";
 import { health, ready } from "./health.ts";
 import { rpcErrorResponse } from "./http_reply.ts";
 import { mcpRoute, type McpRouteOptions } from "./mcp.ts";
@@ -17,7 +18,7 @@ import { withoutIds } from "./redact.ts";
 import { addSessionRoutes, type Env, type SessionRouteOptions } from "./sessions.ts";
 
 /** What the application needs. */
-export interface AppOptions extends McpRouteOptions, SessionRouteOptions {
+export interface AppOptions extends McpRouteOptions, SessionRouteOptions, BridgeRouteOptions {
   readonly access: Access;
 }
 
@@ -93,7 +94,7 @@ function openRoutes(): Hono<Env> {
   return app;
 }
 
-function routes(options: McpRouteOptions & SessionRouteOptions): Hono<Env> {
+function routes(options: Omit<AppOptions, "access">): Hono<Env> {
   // The usual router tries this one first and falls back in silence; a route that it cannot take shall fail the start.
   const app = new Hono<Env>({ router: new RegExpRouter() });
   const mcp = mcpRoute(options);
@@ -106,6 +107,8 @@ function routes(options: McpRouteOptions & SessionRouteOptions): Hono<Env> {
     }
     return mcp({ request: c.req.raw, serverId, principal });
   });
+  const bridge = bridgeRoute(options);
+  app.all("/bridge", (c) => bridge(c.req.raw, c.env));
   app.get("/ready", (c) => ready(options, c.env));
   addSessionRoutes(app, options);
   // Somebody may have put a session's id where its handle belongs.

@@ -54,6 +54,14 @@ export class BodyReader {
     return this.readWithin(request, this.#options.maxBytes(serverId));
   }
 
+  /** Why a body that was read within another bound is too long for a server. */
+  refusalOf(text: string, serverId: string): Failure | undefined {
+    const maxBytes = this.#options.maxBytes(serverId);
+    // No text has more bytes than three for each of its units.
+    if (text.length * 3 <= maxBytes || Buffer.byteLength(text) <= maxBytes) return undefined;
+    return tooLarge(maxBytes);
+  }
+
   /** The same for what goes to no server. */
   readWithin(request: Request, maxBytes: number): Promise<string | Failure> {
     const { clock, timeoutMs } = this.#options;

@@ -15,6 +15,11 @@ export function accepts(header: string | null, type: string): boolean {
   });
 }
 
+/** Whether an `Accept` header names a media type itself: a star is not meant for what is out of the ordinary. */
+export function names(header: string | null, type: string): boolean {
+  return (header ?? "").split(",").some((range) => range.split(";", 1)[0]!.trim().toLowerCase() === type);
+}
+
 /** Whether a `Content-Type` header says JSON. */
 export function isJson(header: string | null): boolean {
   return header !== null && header.split(";", 1)[0]!.trim().toLowerCase() === "application/json";

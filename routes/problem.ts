@@ -13,18 +13,22 @@ import { entryOf, type Failure, messageOf } from "../errors.ts";
  */
 export function problem(failure: Failure, members: Readonly<Record<string, unknown>> = {}): Response {
   const { status, retryAfterS } = { ...entryOf(failure), ...failure };
-  const body = {
-    type: "about:blank",
-    title: STATUS_TEXT[status as StatusCode],
-    status,
-    detail: messageOf(failure),
-    ...members,
-  };
-  return new Response(JSON.stringify(body), {
+  return new Response(JSON.stringify({ ...problemOf(failure), ...members }), {
     status,
     headers: {
       "content-type": "application/problem+json",
       ...(retryAfterS !== undefined && { "retry-after": String(retryAfterS) }),
     },
   });
+}
+
+/** The members that every problem document has. */
+export function problemOf(failure: Failure): Readonly<Record<string, unknown>> {
+  const { status } = entryOf(failure);
+  return {
+    type: "about:blank",
+    title: STATUS_TEXT[status as StatusCode],
+    status,
+    detail: messageOf(failure),
+  };
 }

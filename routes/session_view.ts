@@ -82,7 +82,18 @@ export interface SessionDetail extends SessionView {
 /** What a view takes from elsewhere. */
 export interface ViewContext {
   readonly clock: Clock;
-  readonly server: (serverId: string) => SupervisedServer | undefined;
+  /** The server of a session, with the origins of what holds for sessions of that kind. */
+  readonly server: (session: Pick<Session, "serverId" | "kind">) => ServerLimits | undefined;
+}
+
+/** What is told of the limits of a server. */
+export type ServerLimits = Pick<SupervisedServer, "origins">;
+
+/** A server as it is for sessions of a kind. */
+export function limitsFor(server: SupervisedServer | undefined, kind: SessionKind): ServerLimits | undefined {
+  if (server === undefined || kind === "streamable") return server;
+  const origins = server.bridgeOrigins ?? server.origins;
+  return origins === undefined ? {} : { origins };
 }
 
 /** A session that is not over. */
@@ -139,9 +150,9 @@ export function sessionDetail(
   const { timeline } = account;
   return {
     ...sessionView(session, context),
-    ttl: ttlView(session.ttl, context.server(session.serverId)),
+    ttl: ttlView(session.ttl, context.server(session)),
     endOfLife: isoOfInstant(session.endOfLife, clock),
-    end: verdict === undefined ? null : endView(verdict, context.server(session.serverId)),
+    end: verdict === undefined ? null : endView(verdict, context.server(session)),
     backend: {
       pid: pid ?? null,
       uptimeMs: Math.max(0, clock.wallTime() - timeline.openedAt),
@@ -163,8 +174,8 @@ export function sessionDetail(
 
 /** All that there is to say of a session that ended. */
 export function tombstoneDetail(tombstone: Tombstone, context: ViewContext): SessionDetail {
-  const { verdict, serverId } = tombstone;
-  const server = context.server(serverId);
+  const { verdict } = tombstone;
+  const server = context.server(tombstone);
   return {
     ...tombstoneView(tombstone),
     ttl: ttlView(verdict.ttl, server),
@@ -178,7 +189,7 @@ export function tombstoneDetail(tombstone: Tombstone, context: ViewContext): Ses
 }
 
 /** Why a session is over. */
-export function endView(verdict: Verdict, server: SupervisedServer | undefined): EndView {
+export function endView(verdict: Verdict, server: ServerLimits | undefined): EndView {
   const { reason, detail, by, at, idleMs, ttl, pressure } = verdict;
   return {
     reason,
@@ -194,7 +205,7 @@ export function endView(verdict: Verdict, server: SupervisedServer | undefined):
 /** A TTL in force, and why it is what it is. */
 export function ttlView(
   { source, configuredMs, effectiveMs }: TtlInForce,
-  server: SupervisedServer | undefined,
+  server: ServerLimits | undefined,
 ): TtlView {
   const origin = server?.origins?.[source] ?? null;
   const configured = `${source} is ${orNull(configuredMs) ?? 0}${origin === null ? "" : ` (${origin})`}`;

@@ -35,6 +35,7 @@ import {
   endView,
   iso,
   isoOfInstant,
+  limitsFor,
   type SessionDetail,
   sessionDetail,
   tombstoneDetail,
@@ -117,7 +118,7 @@ class Monitor {
     this.#options = options;
     this.#supervisor = supervisor;
     this.#clock = clock;
-    this.#context = { clock, server: (serverId) => servers.get(serverId) };
+    this.#context = { clock, server: ({ serverId, kind }) => limitsFor(servers.get(serverId), kind) };
     this.#pages = new SessionPages({ supervisor, clock });
     this.#feed = feed ?? new EventFeed({ supervisor, clock });
     this.#bodies = bodies ?? new BodyReader({ clock, ...BODY_DEFAULTS });
@@ -189,7 +190,7 @@ class Monitor {
     const found = this.#find(c, identity);
     if ("code" in found) return found;
     if (!isSession(found) || !found.extend(body.ms, identity.principal)) {
-      const end = endView(found.verdict!, this.#context.server(found.serverId));
+      const end = endView(found.verdict!, this.#context.server(found));
       return problem({ code: "sessionOver", detail: end.message }, { end });
     }
     return json({

@@ -243,7 +243,35 @@ const SHORTEST: [Partial<Session>[], number | undefined][] = [
 ];
 for (const [sessions, ttlMs] of SHORTEST) {
   Deno.test(`Servers with ${JSON.stringify(sessions)} are swept as a TTL of ${ttlMs} ms wants it`, () => {
-    const servers = serve(sessions.map((session) => ({ session: { ...NOTHING_SET, ...session } })));
+    const env = { DISABLE_BRIDGE_CLEANUP: "true" };
+    const servers = serve(sessions.map((session) => ({ session: { ...NOTHING_SET, ...session } })), env);
     assertEquals(shortestTtlMs(servers), ttlMs);
   });
 }
+
+Deno.test("Sessions of the bridge are swept as their own TTL wants it", () => {
+  const own = { ...NOTHING_SET, idleTtlMs: 9_000_000 };
+  const env = { BRIDGE_SESSION_TTL_MS: "5000", STREAM_SESSION_TTL_MS: "0" };
+  assertEquals(shortestTtlMs(serve([{}], env)), 5_000);
+  assertEquals(shortestTtlMs(serve([{ session: own }], env)), 9_000_000);
+  assertEquals(shortestTtlMs(serve([{}], { ...env, DISABLE_BRIDGE_CLEANUP: "true" })), undefined);
+  assertEquals(shortestTtlMs(serve([{}], { ...env, BRIDGE_SESSION_TTL_MS: "0" })), undefined);
+  // The switch of the one kind leaves the other alone.
+  assertEquals(shortestTtlMs(serve([{}], { DISABLE_STREAM_CLEANUP: "true" })), 300_000);
+});
+
+Deno.test("Sessions of the bridge have limits and origins of their own", () => {
+  const env = { BRIDGE_SESSION_TTL_MS: "5000", STREAM_SESSION_TTL_MS: "7000", HANDSHAKE_TTL_MS: "11" };
+  const [general, own, never] = serve([
+    {},
+    { session: { ...NOTHING_SET, idleTtlMs: 3_000 } },
+    { session: { ...NOTHING_SET, cleanup: false } },
+  ], env);
+  assertEquals([general?.limits.idleTtlMs, general?.bridgeLimits?.idleTtlMs], [7_000, 5_000]);
+  assertEquals([general?.origins.idleTtlMs, general?.bridgeOrigins?.idleTtlMs], ["env", "env"]);
+  assertEquals([own?.bridgeLimits?.idleTtlMs, own?.bridgeOrigins?.idleTtlMs], [3_000, "file"]);
+  assertEquals([never?.bridgeLimits?.idleTtlMs, never?.bridgeOrigins?.cleanup], [0, "file"]);
+  const [off] = serve([{}], { DISABLE_BRIDGE_CLEANUP: "true" });
+  assertEquals([off?.limits.idleTtlMs, off?.bridgeLimits?.idleTtlMs], [300_000, 0]);
+  assertEquals(off?.bridgeOrigins?.idleTtlMs, "env");
+});

@@ -24,7 +24,7 @@ const ENVIRONMENT = { FC_SEED: "20251125", FC_RUNS: "2500", FC_QUICK: "1", NO_CO
 
 /** The files of each suite. */
 const SUITES: Readonly<Record<Suite, readonly string[]>> = {
-  units: ["tests/actors"],
+  units: ["tests/actors", "tests/routes/bridge_test.ts"],
   properties: ["tests/properties/found_schedules_test.ts", "tests/properties/session_lives_test.ts"],
 };
 

@@ -462,4 +462,30 @@ export const MUTANTS: readonly Mutant[] = [
     }],
     by: ["properties"],
   },
+  {
+    name: "the bridge sends again what was sent",
+    breaks: "once",
+    edits: [{
+      file: "routes/bridge_sessions.ts",
+      from: 'failure.code !== "sessionNotFound" || tries',
+      to: "tries",
+    }],
+    by: ["units"],
+  },
+  {
+    name: "principals share sessions of the bridge",
+    breaks: "apart",
+    edits: [{ file: "routes/bridge.ts", from: "keyOf(principal, serverId)", to: 'keyOf("", serverId)' }],
+    by: ["units"],
+  },
+  {
+    name: "the bridge keeps entries of sessions that are over",
+    breaks: "nothingLeft",
+    edits: [{
+      file: "routes/bridge_sessions.ts",
+      from: "onOver: () => this.#drop(key, entry),",
+      to: "onOver: () => {},",
+    }],
+    by: ["units"],
+  },
 ];

@@ -21,6 +21,7 @@ export const STATUS_CODE = {
   Gone: 410,
   ContentTooLarge: 413,
   UnsupportedMediaType: 415,
+  UnprocessableEntity: 422,
   TooManyRequests: 429,
   InternalServerError: 500,
   NotImplemented: 501,

@@ -334,7 +334,7 @@ Deno.test("A file that is no servers file is refused with its place", () => {
     ["[]", `1:1: a list is not allowed: an object, such as ${SHAPE}`],
     ["null", `1:1: null is not allowed: an object, such as ${SHAPE}`],
     ["{}", `1:1: needs the key "mcpServers", such as ${SHAPE}`],
-    ['{"files": {"command": "x"}}', `1:1: needs the key "mcpServers", such as ${SHAPE}`],
+    ['{"files": {"cmd": "x"}}', `1:1: needs the key "mcpServers", such as ${SHAPE}`],
     [
       '{"mcpServers": []}',
       `1:16: mcpServers: a list is not allowed: an object of servers, such as in ${SHAPE}`,
@@ -351,6 +351,109 @@ Deno.test("A file that is no servers file is refused with its place", () => {
     ],
   ];
   for (const [text, line] of cases) assertEquals(refusal(() => serversOf(text)), `mcp-servers.json:${line}`);
+});
+
+Deno.test("Entries may stand at the top level, where there is nothing else", () => {
+  const entry = { command: "node", args: ["a.js"], env: { KEY: "k" } };
+  for (const root of ["mcpServers", "servers", undefined]) {
+    const servers = { a: entry, b: { url: "https://example.com/mcp" } };
+    const { servers: [a, b], warnings } = serversOf(root === undefined ? servers : { [root]: servers });
+    assertEquals([a?.id, a?.transport.type, b?.id, b?.transport.type], ["a", "stdio", "b", "http"]);
+    assertEquals(warnings, []);
+  }
+  // One that is no entry makes it another mistake: which form was meant nobody can tell.
+  assertEquals(
+    refusal(() => serversOf({ a: entry, version: 1 })).startsWith(
+      'mcp-servers.json:1:1: needs the key "mcpServers"',
+    ),
+    true,
+  );
+});
+
+Deno.test("Mistakes in entries at the top level show no more than those under a key", () => {
+  const cases: [entry: unknown, line: string][] = [
+    [{ command: "x", env: { KEY: ["hunter2"] } }, "a.env.KEY: a list is not allowed"],
+    [{ command: "x", env: { KEY: "${hunter2 x}" } }, "a.env.KEY: a reference in it is not allowed"],
+    [{ command: "x", args: ["hunter2\0"] }, "a.args[0]: this text is not allowed"],
+    [{ url: "https://u:hunter2@example.com/" }, 'a.url: "https://…@example.com/…" is not allowed'],
+    [{ command: "x", session: { idleTtlMs: "1" } }, 'a.session.idleTtlMs: "1" is not allowed'],
+  ];
+  for (const [entry, says] of cases) {
+    const line = refusal(() => serversOf({ a: entry }));
+    assert(line.includes(says), line);
+    assert(!line.includes("hunter2"), line);
+  }
+});
+
+Deno.test("MCP_SERVERS has the servers where there is no file, and is pointed out where there is one", () => {
+  const readFile = failing(new Deno.errors.NotFound());
+  const MCP_SERVERS = '{"a": {"command": "node", "args": ["${KEY}"], "cwd": "x"}}';
+  const found = serversOf("", { readFile, env: { MCP_SERVERS, KEY: "k" } });
+  assertEquals([found.found, found.warnings, found.servers.length], [false, [], 1]);
+  assertEquals(found.servers[0]?.transport, {
+    type: "stdio",
+    command: "node",
+    args: ["k"],
+    env: {},
+    cwd: "/etc/sojourn/x",
+  });
+  const keyed = serversOf("", { readFile, env: { MCP_SERVERS: '{"mcpServers": {"b": {"command": "x"}}}' } });
+  assertEquals(keyed.servers.map(({ id }) => id), ["b"]);
+  const both = serversOf({ mcpServers: { c: { command: "x" } } }, { env: { MCP_SERVERS: "{" } });
+  assertEquals(both.servers.map(({ id }) => id), ["c"]);
+  assertEquals(both.warnings, ["MCP_SERVERS is set but not read: there is mcp-servers.json"]);
+  assertEquals(serversOf("", { readFile, env: { MCP_SERVERS: "" } }), {
+    servers: [],
+    warnings: [],
+    found: false,
+  });
+  assertEquals(
+    refusal(() => serversOf("", { readFile, env: { MCP_SERVERS: '{"a": {"command": 1}}' } })),
+    "MCP_SERVERS:1:19: a.command: 1 is not allowed: a text in double quotes",
+  );
+  assert(
+    refusal(() => serversOf("", { readFile, env: { MCP_SERVERS: "[]" } })).startsWith(
+      "MCP_SERVERS:1:1: a list",
+    ),
+  );
+  // A file that was asked for by name is missed whatever the variable says.
+  assert(
+    refusal(() => serversOf("", { named: true, readFile, env: { MCP_SERVERS } })).includes("no such file"),
+  );
+});
+
+// [timeout of the entry, its session, the time-out in force, the warning].
+const TIMEOUTS: [unknown, unknown, number | undefined, string][] = [
+  [30_000, undefined, 30_000, "is taken for milliseconds, and for session.requestTimeoutMs"],
+  [1_000, {}, 1_000, "is taken for milliseconds, and for session.requestTimeoutMs"],
+  [30_000, { requestTimeoutMs: 5 }, 5, "has no effect beside session.requestTimeoutMs"],
+  ...[999, 60, 0, -1, 1_500.5, "30000", null, [], 1e300].map((
+    timeout,
+  ): [unknown, unknown, undefined, string] => [
+    timeout,
+    undefined,
+    undefined,
+    "is ignored: not whole milliseconds",
+  ]),
+];
+for (const [timeout, session, ms, says] of TIMEOUTS) {
+  Deno.test(`A timeout of ${JSON.stringify(timeout)} beside ${JSON.stringify(session)} is ${ms} ms`, () => {
+    const entry = { command: "x", timeout, ...(session !== undefined && { session }) };
+    const { servers: [server], warnings } = serversOf({ mcpServers: { a: entry } });
+    assertEquals(server?.session.requestTimeoutMs, ms);
+    assertEquals(warnings.length, 1);
+    assert(warnings[0]!.includes(`mcpServers.a.timeout: ${says}`), warnings[0]);
+  });
+}
+
+Deno.test("Other keys of MCP Connect are taken, and what has no effect is said", () => {
+  const { servers, warnings } = serversOf({
+    mcpServers: { a: { command: "x", description: "d", retries: 3 } },
+  });
+  assertEquals(servers.length, 1);
+  assertEquals(warnings, [
+    "mcp-servers.json:1:53: mcpServers.a.retries: has no effect: what was sent to a server is never sent again",
+  ]);
 });
 
 Deno.test("The first mistake of the file is told, whatever order they are found in", () => {
@@ -374,7 +477,8 @@ Deno.test("Unknown keys and keys without effect are warned of, by place", () => 
   assertEquals(servers.map(({ id }) => id), ["a", "b"]);
   assertEquals(warnings, [
     "mcp-servers.json:1:2: inputs: unknown key, ignored",
-    "mcp-servers.json:2:27: mcpServers.a.timeout: unknown key, ignored",
+    "mcp-servers.json:2:27: mcpServers.a.timeout: is ignored: not whole milliseconds from 1000 to 31622400000; " +
+    "set session.requestTimeoutMs",
     'mcp-servers.json:2:41: mcpServers.a.arg: unknown key, ignored; did you mean "args"?',
     'mcp-servers.json:2:52: mcpServers.a.headers: has no effect beside "command"',
     'mcp-servers.json:2:79: mcpServers.a.session.idleTtl: unknown key, ignored; did you mean "idleTtlMs"?',

@@ -16,6 +16,7 @@ const DEFAULTS: Settings = {
   dataDir: ".sojourn",
   sessionStore: "sqlite",
   streamSessionTtlMs: 300_000,
+  bridgeSessionTtlMs: 300_000,
   handshakeTtlMs: 0,
   maxLifetimeMs: 0,
   onOpenStream: "ping",
@@ -28,6 +29,7 @@ const DEFAULTS: Settings = {
   spawnConcurrency: undefined,
   admissionWaitMs: 2_000,
   tombstones: 10_000,
+  bridgeCommands: undefined,
   disableBridgeCleanup: false,
   disableStreamCleanup: false,
   implicitSessions: true,
@@ -109,6 +111,7 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["DATA_DIR", "/var/lib/sojourn", { dataDir: "/var/lib/sojourn" }],
     ["SESSION_STORE", "memory", { sessionStore: "memory" }],
     ["STREAM_SESSION_TTL_MS", "4000", { streamSessionTtlMs: 4000 }],
+    ["BRIDGE_SESSION_TTL_MS", "4005", { bridgeSessionTtlMs: 4005 }],
     ["HANDSHAKE_TTL_MS", "4010", { handshakeTtlMs: 4010 }],
     ["MAX_LIFETIME_MS", "4011", { maxLifetimeMs: 4011 }],
     ["ON_OPEN_STREAM", "expire", { onOpenStream: "expire" }],
@@ -121,6 +124,7 @@ Deno.test("Every setting is read from its flag, from the environment and from .e
     ["SPAWN_CONCURRENCY", "9", { spawnConcurrency: 9 }],
     ["ADMISSION_WAIT_MS", "4013", { admissionWaitMs: 4013 }],
     ["TOMBSTONES", "5", { tombstones: 5 }],
+    ["BRIDGE_COMMANDS", "{}", { bridgeCommands: "{}" }],
     ["DISABLE_BRIDGE_CLEANUP", "true", { disableBridgeCleanup: true }],
     ["DISABLE_STREAM_CLEANUP", "true", { disableStreamCleanup: true }],
     ["IMPLICIT_SESSIONS", "false", { implicitSessions: false }],
@@ -455,11 +459,8 @@ Deno.test("--version prints the version of deno.json", () => {
   assertEquals(read({ args: ["--help", "--version"] }).kind, "help");
 });
 
-Deno.test("Variables of MCP Connect that nobody reads are pointed out, not their values", () => {
-  const warnings = warningsOf({ env: { MCP_SERVERS: '{"a": {"command": "hunter2"}}' } });
-  assertEquals(warnings, [
-    "MCP_SERVERS is set but not read: servers are read from the file that MCP_CONFIG names",
-  ]);
+Deno.test("MCP_SERVERS in .env is no misspelt setting", () => {
+  assertEquals(warningsOf({ dotenv: { MCP_SERVERS: '{"a": {"command": "hunter2"}}' } }), []);
 });
 
 // [HOST, more of the environment, whether the gateway starts].

@@ -44,6 +44,8 @@ export const PRINCIPAL = "anyone";
 /** How to make a {@link Harness}. */
 export interface HarnessOptions {
   readonly limits?: Partial<SessionLimits>;
+  /** What holds for sessions of the bridge. */
+  readonly bridgeLimits?: SessionLimits;
   /** Whether backends answer `initialize` by themselves; true unless said otherwise. */
   readonly autoInitialize?: boolean;
   /** Servers beside {@link SERVER}. */
@@ -104,6 +106,7 @@ export class Harness {
         ...(more.maxSessions !== undefined && { maxSessions: more.maxSessions }),
         limits: this.limits,
         fingerprint: more.fingerprint ?? "",
+        ...(more.bridgeLimits !== undefined && { bridgeLimits: more.bridgeLimits }),
         backend: (owner, events) => {
           const backend = new FakeBackend(owner, events, { autoInitialize: this.autoInitialize });
           this.backends.push(backend);

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { SweepStatus } from "../../routes/session_summary.ts";
+import { limitsFor, ttlView } from "../../routes/session_view.ts";
 import { settle } from "../fakes/fake_clock.ts";
-import { message, openStream, post, request, SERVER } from "../fakes/harness.ts";
+import { LIMITS, message, openStream, post, request, SERVER } from "../fakes/harness.ts";
 import { Monitoring, OTHER } from "../fakes/monitoring.ts";
 
 const SWEEP: SweepStatus = {
@@ -69,6 +70,24 @@ Deno.test("What never expires has null for a TTL and a deadline", async () => {
     origin: null,
     why: "idleTtlMs is 0: never",
   });
+});
+
+Deno.test("Where a TTL comes from is told for the kind of the session", () => {
+  const origins = { idleTtlMs: "file" };
+  const bridgeOrigins = { idleTtlMs: "env" };
+  const server = {
+    id: "s",
+    limits: LIMITS,
+    backend: { code: "serverNotServed" } as const,
+    origins,
+    bridgeOrigins,
+  };
+  const ttl = { source: "idleTtlMs", configuredMs: 5, effectiveMs: 5 } as const;
+  assertEquals(ttlView(ttl, limitsFor(server, "streamable")).why, "idleTtlMs is 5 (file)");
+  assertEquals(ttlView(ttl, limitsFor(server, "bridge")).why, "idleTtlMs is 5 (env)");
+  const { bridgeOrigins: _, ...plain } = server;
+  assertEquals(ttlView(ttl, limitsFor(plain, "bridge")).why, "idleTtlMs is 5 (file)");
+  assertEquals(ttlView(ttl, limitsFor(undefined, "bridge")).why, "idleTtlMs is 5");
 });
 
 Deno.test("Sessions are told apart by their kind, while they live and afterwards", async () => {
