@@ -69,6 +69,7 @@ export function loadServers(path: string, options: ServersOptions): ServersResul
     report,
     lookup: (variable: string) => Object.hasOwn(env, variable) ? env[variable] : undefined,
     folder: dirname(file),
+    readFile,
   };
   const servers = entriesOf(parsed.value, report)
     .map(([at, raw]) => readEntry(at, raw, context))

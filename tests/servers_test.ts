@@ -219,7 +219,15 @@ Deno.test("A server's own bound of bodies comes before the gateway's, which also
 });
 
 Deno.test("Disabled servers are not served; remote ones are, with the reason why they cannot be opened", () => {
-  const remote = { type: "http", url: "https://example.com/mcp", headers: {} } as const;
+  const remote = {
+    type: "http",
+    url: "https://example.com/mcp",
+    headers: {},
+    forwardHeaders: [],
+    connectTimeoutMs: 1_000,
+    readTimeoutMs: 1_000,
+    caCerts: undefined,
+  } as const;
   const servers = serve([{ disabled: true }, { transport: remote }, {}]);
   assertEquals(servers.map(({ id }) => id), ["s1", "s2"]);
   assert(typeof servers[1]?.backend === "object" && "open" in servers[1].backend);
