@@ -381,8 +381,8 @@ export class Session implements Recorded {
       this.#notRevived({ code: "storeFailed", detail: this.#context.records.trouble });
       return false;
     }
-    const { reply } = this.#waking;
-    this.#link.revive({ remembered, standing: this.#conversation.standing, reply });
+    const { reply, forwarded } = this.#waking;
+    this.#link.revive({ remembered, standing: this.#conversation.standing, reply, forwarded });
     this.#alarm.at(this.#link.nextAt);
     return true;
   }

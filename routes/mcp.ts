@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Supervisor } from "../actors/supervisor.ts";
+import type { ClientMessage, Supervisor } from "../actors/supervisor.ts";
 import type { Session } from "../actors/supervisor.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
@@ -39,6 +39,8 @@ export interface McpRouteOptions {
   readonly implicitSessions: boolean;
   /** How much may wait for a reader, and how long; the defaults unless given. */
   readonly streams?: StreamPolicy;
+  /** The headers that a server's entry hands on, in lower case; none unless given. */
+  readonly forwardedHeaders?: (serverId: string) => readonly string[] | undefined;
   /** Reads bodies, within their bounds; the default ones unless given. */
   readonly bodies?: BodyReader;
 }
@@ -62,6 +64,7 @@ export function mcpRoute(given: McpRouteOptions): McpRoute {
   const options: Options = {
     streams: { clock, ...STREAM_DEFAULTS, cuts: 0 },
     bodies: new BodyReader({ clock, ...BODY_DEFAULTS }),
+    forwardedHeaders: () => undefined,
     ...given,
   };
   return async (incoming) => {
@@ -110,12 +113,13 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
     message.kind === "request" ? message.id : null,
     () => request.signal,
   );
+  const handedOn = handedOnFrom(headers, options.forwardedHeaders(serverId));
   const modern = modernRefusal(headers, message);
   if (modern !== undefined) reply.fail(modern);
   else if (session !== undefined && !isStale(session, message)) {
     const badVersion = versionRefusal(headers, session);
     if (badVersion !== undefined) reply.fail(badVersion);
-    else session.post({ tag: "message", message, reply });
+    else session.post({ tag: "message", message, reply, ...handedOn });
   } else {
     const opening = openingOf(message, { incoming, sessionId, options });
     if ("code" in opening) reply.fail(opening);
@@ -123,12 +127,24 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
       options.supervisor.open({
         serverId,
         principal,
-        opener: { tag: "message", message, reply },
+        opener: { tag: "message", message, reply, ...handedOn },
         ...opening,
       });
     }
   }
   return await reply.response;
+}
+
+/** Those of the client's headers that its server's entry hands on. Any message may revive the session's backend. */
+function handedOnFrom(
+  headers: Headers,
+  names: readonly string[] | undefined,
+): Pick<ClientMessage, "forwarded"> | undefined {
+  if (names === undefined) return undefined;
+  const found = names.map((name) => [name, headers.get(name)] as const);
+  return {
+    forwarded: Object.fromEntries(found.filter((entry): entry is [string, string] => entry[1] !== null)),
+  };
 }
 
 /** Each message of a batch is posted by itself; the answers go back together. */
