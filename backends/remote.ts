@@ -251,10 +251,12 @@ class RemoteBackend implements Backend {
     this.#gate.open();
     // A session that is just being opened could not be ended: its id is not known.
     const opening = Array.from(this.#underway).find(({ kind }) => kind === "initialize");
-    if (opening !== undefined) await settledOr(opening.whenTaken, this.#patience.signal);
+    const opened = Promise.all([opening?.whenTaken, this.#connection.steady()]);
+    await settledOr(opened, this.#patience.signal);
     this.#letGo();
-    await this.#connection.terminate(this.#closed.signal);
+    // What is under way was let go of, and may leave something to be ended.
     await this.#tasks.ended();
+    await this.#connection.terminate(this.#closed.signal);
     await this.#connection.close();
     this.#patience.end();
     this.#closed.end();

@@ -70,6 +70,8 @@ export class Connection {
   /** Set while the session is opened again. */
   #renewal: Promise<Wire> | undefined;
   readonly #backOff = new BackOff();
+  /** Wires that were opened while the end had come: their sessions are to be ended too. */
+  readonly #abandoned: Wire[] = [];
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -116,13 +118,17 @@ export class Connection {
 
   /** See {@link Wire.terminate}. */
   async terminate(signal: AbortSignal): Promise<void> {
-    await this.#wire?.terminate(signal);
+    await Promise.all(this.#wires.map((wire) => wire.terminate(signal)));
   }
 
   /** Lets go of everything, once nothing of it goes on. */
   async close(): Promise<void> {
-    await this.#wire?.close();
+    await Promise.all(this.#wires.map((wire) => wire.close()));
     this.#upstream?.close();
+  }
+
+  get #wires(): Wire[] {
+    return this.#wire === undefined ? this.#abandoned : [this.#wire, ...this.#abandoned];
   }
 
   async #ready(): Promise<Wire> {
@@ -203,8 +209,8 @@ export class Connection {
         await wire.post(new Parcel(parseMessage(greeting.confirmation) as Message));
       }
     } catch (error) {
-      await wire.terminate(over);
-      await wire.close();
+      if (over.aborted) this.#abandoned.push(wire);
+      else await wire.terminate(over).then(() => wire.close());
       const why = isLate ? silent(server.readTimeoutMs) : connectionError(error);
       throw new UpstreamError(
         "status",

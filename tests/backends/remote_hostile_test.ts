@@ -376,7 +376,7 @@ Deno.test("What is sent arrives as it was written: digits, order of keys, blanks
   assertEquals(server.seen.find(({ rpc }) => rpc === "m")?.body, text);
 });
 
-Deno.test("A server that answers a call over and over is heard once for each, and its stream let go of", async () => {
+Deno.test("A server that answers a call over and over costs nobody anything, and its stream is let go of", async () => {
   await using server = calls((seen) => {
     const one = event({ jsonrpc: "2.0", id: idOf(seen), result: {} });
     return events([one, one, one], "stay");
