@@ -102,7 +102,9 @@ export function supervisedServers(
 
 /** What a session that outlives the gateway has to find again: what the server starts or reaches, and nothing else. */
 function fingerprintOf({ transport, backend }: ServerConfig): string {
-  return createHash("sha256").update(JSON.stringify({ transport, backend })).digest("hex");
+  const { type } = transport;
+  const reached = type === "stdio" ? transport : { type, url: transport.url, headers: transport.headers };
+  return createHash("sha256").update(JSON.stringify({ transport: reached, backend })).digest("hex");
 }
 
 /** Where the backends of a server come from: `docs/backends.md` describes the three ways. */

@@ -98,13 +98,14 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
   if (typeof text !== "string") return rpcErrorResponse(text, null);
 
   const message = parseMessage(text);
+  const handedOn = handedOnFrom(headers, options.forwardedHeaders(serverId));
   const sessionId = sessionIdOf(headers);
   const session = sessionId === undefined
     ? undefined
     : options.supervisor.find(serverId, sessionId, principal);
   if (message.kind === "malformed") {
     return message.problem === "batch" && session?.protocolVersion === BATCH_VERSION
-      ? await postBatch(text, { headers, session, streams: options.streams })
+      ? await postBatch(text, { headers, session, handedOn, streams: options.streams })
       : rpcErrorResponse(malformedFailure(message), message.id);
   }
 
@@ -113,7 +114,6 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
     message.kind === "request" ? message.id : null,
     () => request.signal,
   );
-  const handedOn = handedOnFrom(headers, options.forwardedHeaders(serverId));
   const modern = modernRefusal(headers, message);
   if (modern !== undefined) reply.fail(modern);
   else if (session !== undefined && !isStale(session, message)) {
@@ -135,11 +135,13 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
   return await reply.response;
 }
 
+type HandedOn = Pick<ClientMessage, "forwarded"> | undefined;
+
 /** Those of the client's headers that its server's entry hands on. Any message may revive the session's backend. */
 function handedOnFrom(
   headers: Headers,
   names: readonly string[] | undefined,
-): Pick<ClientMessage, "forwarded"> | undefined {
+): HandedOn {
   if (names === undefined) return undefined;
   const found = names.map((name) => [name, headers.get(name)] as const);
   return {
@@ -150,7 +152,12 @@ function handedOnFrom(
 /** Each message of a batch is posted by itself; the answers go back together. */
 async function postBatch(
   text: string,
-  { headers, session, streams }: { headers: Headers; session: Session; streams: StreamPolicy },
+  { headers, session, handedOn, streams }: {
+    headers: Headers;
+    session: Session;
+    handedOn: HandedOn;
+    streams: StreamPolicy;
+  },
 ): Promise<Response> {
   const badVersion = versionRefusal(headers, session);
   if (badVersion !== undefined) return rpcErrorResponse(badVersion, null);
@@ -169,7 +176,7 @@ async function postBatch(
   for (const message of messages) {
     const reply = batch.part(message.kind === "request" || message.kind === "malformed" ? message.id : null);
     if (message.kind === "malformed") reply.fail(malformedFailure(message));
-    else session.post({ tag: "message", message, reply });
+    else session.post({ tag: "message", message, reply, ...handedOn });
   }
   return await batch.response;
 }

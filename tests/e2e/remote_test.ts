@@ -137,6 +137,30 @@ Deno.test("Sessions that expire, and a shutdown, end those at the server", async
   assertEquals([server.sessions.size, server.count("DELETE")], [0, 2]);
 });
 
+Deno.test("A session that hibernates ends that at the server; the request that wakes it brings its own headers", async () => {
+  await using server = new SdkServer();
+  await using gateway = await Gateway.start({
+    servers: { far: { url: server.url, forwardHeaders: ["x-user"], session: { hibernateAfterMs: 300 } } },
+  });
+  const user = (name: string) => ({ headers: { "x-user": name } });
+  const { sessionId } = await post(gateway.url("far"), OPENER, user("first"));
+  const within = { sessionId: sessionId! };
+  await post(gateway.url("far"), { method: "notifications/initialized" }, { ...within, ...user("other") });
+  await eventually(() => server.count("DELETE") === 1, "the session to hibernate");
+  assertEquals(server.sessions.size, 0);
+  const { status, message } = await post(
+    gateway.url("far"),
+    { id: 7, method: "tools/call", params: { name: "echo", arguments: { message: "woken" } } },
+    { ...within, ...user("second") },
+  );
+  assertEquals([status, message?.result?.content], [200, [{ type: "text", text: "woken" }]]);
+  const users = server.seen.map(({ headers }) => headers.get("x-user"));
+  // Those of whoever opens a session at the server hold for all of it.
+  assertEquals(users.slice(0, users.indexOf("second")).every((name) => name === "first"), true);
+  assertEquals(users.slice(users.indexOf("second")).every((name) => name === "second"), true);
+  assertEquals(server.count("initialize"), 2);
+});
+
 Deno.test("A shutdown is over in time where a remote server answers nothing any more", async () => {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   await using server = scripted((request) => request.method === "DELETE" ? promise : undefined);
