@@ -71,6 +71,7 @@ export function announce({ config, port, print }: Announcement): void {
   for (const { id, session } of servers) announceLimits(id, effectiveLimits(config, session));
   announceCommands(config.bridgeCommands);
   announceAccess(settings);
+  announceForwarding(settings, servers);
   announceMonitoring(settings);
   const [first] = servers;
   if (first !== undefined) {
@@ -156,6 +157,21 @@ function announceAccess({ accessToken, accessTokensFile, adminToken, host }: Set
     log.warn("No token is required (ALLOW_UNAUTHENTICATED): whoever can reach {host} may use every server", {
       host,
     });
+  }
+}
+
+/** A token of the gateway's own is not meant for somebody else's server. */
+function announceForwarding(
+  { accessToken, accessTokensFile, adminToken }: Settings,
+  servers: readonly ServerConfig[],
+): void {
+  if (accessToken === undefined && accessTokensFile === undefined && adminToken === undefined) return;
+  for (const { id, transport } of servers) {
+    if (transport.type === "stdio" || !transport.forwardHeaders.includes("authorization")) continue;
+    log.warn(
+      "Server {serverId} gets the client's authorization header, in which clients send the gateway's own token",
+      { serverId: id },
+    );
   }
 }
 

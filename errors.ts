@@ -133,6 +133,18 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Request was interrupted by a restart; it may or may not have been carried out",
   },
+  // Of a server elsewhere, for one request. Over HTTP it goes to the client as an answer of the server's.
+  upstreamFailed: {
+    status: STATUS_CODE.BadGateway,
+    rpcCode: -32000,
+    message: "Remote server did not answer the request",
+  },
+  // Its own code (-32022) would have the client fall back to `initialize`, which is what it sent.
+  upstreamModern: {
+    status: STATUS_CODE.BadGateway,
+    rpcCode: -32000,
+    message: "Remote server speaks only a revision of MCP without sessions (2026-07-28 or later)",
+  },
   backendBusy: {
     status: STATUS_CODE.ServiceUnavailable,
     rpcCode: -32000,

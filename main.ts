@@ -22,7 +22,7 @@ import { rssOf } from "./machine/rss.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
 import { EventFeed } from "./routes/event_feed.ts";
-import { maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
+import { forwardedHeadersOf, maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
 import { accessOf, tokensOf } from "./tokens.ts";
 import { announce } from "./announce.ts";
 import { onShutdownSignal } from "./signals.ts";
@@ -94,6 +94,7 @@ async function main(): Promise<void> {
     clock,
     implicitSessions: settings.implicitSessions,
     commands: commandsOf(config, parts),
+    forwardedHeaders: forwardedHeadersOf(config.servers),
     streams: {
       clock,
       maxBufferBytes: settings.maxStreamBufferBytes,

@@ -9,6 +9,7 @@ import type { Ledger } from "./backends/ledger.ts";
 import { gated } from "./backends/gated.ts";
 import { PrewarmSource } from "./backends/prewarm.ts";
 import type { ProcessTable } from "./backends/process_table.ts";
+import { remoteSource } from "./backends/remote.ts";
 import { SharedSource } from "./backends/shared.ts";
 import { type BackendSource, perSessionSource } from "./backends/source.ts";
 import { SpawnGate } from "./backends/spawn_gate.ts";
@@ -95,17 +96,16 @@ export function supervisedServers(
       ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
       backend: transport.type === "stdio"
         ? sourceOf(server, { transport, startTimeoutMs: limits.startTimeoutMs, ...parts })
-        : {
-          code: "serverNotServed",
-          detail: `server "${id}" is remote (${transport.type}), and this version serves stdio servers only`,
-        },
+        : remoteSource({ server: transport, clock: parts.clock }),
     };
   });
 }
 
 /** What a session that outlives the gateway has to find again: what the server starts or reaches, and nothing else. */
 function fingerprintOf({ transport, backend }: ServerConfig): string {
-  return createHash("sha256").update(JSON.stringify({ transport, backend })).digest("hex");
+  const { type } = transport;
+  const reached = type === "stdio" ? transport : { type, url: transport.url, headers: transport.headers };
+  return createHash("sha256").update(JSON.stringify({ transport: reached, backend })).digest("hex");
 }
 
 /** What holds for a server's sessions of kind `bridge`: its own settings, else those of the bridge. */
@@ -215,6 +215,20 @@ export function effectiveLimits(
 /** What the server's entry says, else what holds for all servers. */
 function choose<Value>(own: Value | undefined, general: Value, origin: SettingOrigin): Choice<Value> {
   return own === undefined ? { value: general, origin } : { value: own, origin: "file" };
+}
+
+/** The client's headers that a server's entry hands on, by name in lower case; undefined where there are none. */
+export function forwardedHeadersOf(
+  servers: readonly ServerConfig[],
+): (serverId: string) => readonly string[] | undefined {
+  const names = new Map(
+    servers.flatMap(({ id, transport }) =>
+      transport.type !== "stdio" && transport.forwardHeaders.length > 0
+        ? [[id, transport.forwardHeaders] as const]
+        : []
+    ),
+  );
+  return (serverId) => names.get(serverId);
 }
 
 /** The longest body for a server, in bytes: its own bound before the gateway's. */

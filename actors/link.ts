@@ -34,6 +34,9 @@ export interface LinkOptions<Owner> {
   readonly handle: string;
 }
 
+/** Headers of the client for its backend, where its server's entry hands any on. */
+type Forwarded = ClientMessage["forwarded"];
+
 /** What an answer of the server is, for the handshake. */
 export type Greeting =
   /** The server agreed. Where the gateway asked in the client's place, the client is not told. */
@@ -78,20 +81,22 @@ export class Link<Owner> {
     const asked = implicitVersion === undefined
       ? opener
       : { params: implicitParams(implicitVersion), reply: opener.reply };
-    this.#begin(new Handshake(asked, this.#times()));
+    this.#begin(new Handshake(asked, this.#times()), opener.forwarded);
   }
 
   /** Opens another backend in the place of one that is gone. */
   revive(
-    { remembered, standing, reply }: {
+    { remembered, standing, reply, forwarded }: {
       readonly remembered: Remembered;
       readonly standing: Standing | undefined;
       /** Who waits for it. */
       readonly reply: Pick<Reply, "stream" | "name">;
+      /** Of who waits for it. */
+      readonly forwarded: Forwarded;
     },
   ): void {
     this.#known = { remembered, standing };
-    this.#begin(new Handshake({ params: remembered.params, reply }, this.#times()));
+    this.#begin(new Handshake({ params: remembered.params, reply }, this.#times()), forwarded);
   }
 
   #times(): HandshakeTimes {
@@ -100,12 +105,13 @@ export class Link<Owner> {
     return { dueAt: now + limits.startTimeoutMs, slowAt: now + limits.sseAfterMs };
   }
 
-  #begin(handshake: Handshake): void {
+  #begin(handshake: Handshake, forwarded: Forwarded): void {
     const { serverId, openBackend } = this.#context;
     this.#handshake = handshake;
     this.#printed = undefined;
     const wire = this.#wire = new Wire<Owner>(this.#owner, this.#signal);
-    wire.backend = openBackend({ serverId, session: this.#handle }, wire);
+    const owner = { serverId, session: this.#handle, ...(forwarded && { forwarded }) };
+    wire.backend = openBackend(owner, wire);
     if (this.#fullStreams > 0) wire.backend.pause();
     if (handshake.opener === undefined) wire.backend.send(handshake.ownRequest);
   }

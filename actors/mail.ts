@@ -13,6 +13,8 @@ export interface ClientMessage {
   readonly tag: "message";
   readonly message: Message;
   readonly reply: Reply;
+  /** Headers for the backend that it opens, where it does: see `BackendOwner`. */
+  readonly forwarded?: Readonly<Record<string, string>>;
 }
 
 /** The client's standalone stream; exactly one of `accept` and `fail` is called. */

@@ -390,8 +390,8 @@ export class Session implements Recorded {
       this.#notRevived({ code: "storeFailed" });
       return false;
     }
-    const { reply } = this.#waking;
-    this.#link.revive({ remembered, standing: this.#conversation.standing, reply });
+    const { reply, forwarded } = this.#waking;
+    this.#link.revive({ remembered, standing: this.#conversation.standing, reply, forwarded });
     this.#alarm.at(this.#link.nextAt);
     return true;
   }

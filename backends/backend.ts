@@ -88,6 +88,8 @@ export interface BackendOwner {
    * of its own until a session takes it.
    */
   readonly session: string;
+  /** Headers of its client that its server's entry hands on, in lower case. Values are secrets. */
+  readonly forwarded?: Readonly<Record<string, string>>;
 }
 
 /** Opens backends of one server. */

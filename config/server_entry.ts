@@ -2,6 +2,8 @@ import { resolve } from "node:path";
 import { nearest, quote } from "./config_error.ts";
 import type { Lookup } from "./expand.ts";
 import { entryDepth, isSecretive, type Path, shown } from "./jsonc.ts";
+import type { ReadFile } from "./read_text.ts";
+import { readRemote } from "./remote_entry.ts";
 import type { Report } from "./report.ts";
 import {
   ENTRY_KEYS,
@@ -13,8 +15,7 @@ import {
   TYPES,
 } from "./server_schema.ts";
 import { allowedMs, isWithin } from "./settings_table.ts";
-import { MAX_MS } from "./types.ts";
-import type { RemoteServer, ServerConfig, StdioServer } from "./types.ts";
+import { MAX_MS, type ServerConfig, type StdioServer } from "./types.ts";
 
 /** What an entry is read against. */
 export interface EntryContext {
@@ -22,6 +23,7 @@ export interface EntryContext {
   readonly lookup: Lookup;
   /** Of the servers file, absolute: relative paths in it start there. */
   readonly folder: string;
+  readonly readFile?: ReadFile | undefined;
 }
 
 /** Age from which on children that were started ahead are replaced, in ms. */
@@ -31,8 +33,8 @@ const PREWARM_MAX_AGE_MS = 60 * 60 * 1000;
 const LEAST_FOREIGN_MS = 1_000;
 
 /** Keys that mean something only beside `command`, or only beside `url`. */
-const STDIO_KEYS = ["args", "env", "cwd", "backend"];
-const REMOTE_KEYS = ["headers"];
+const STDIO_KEYS = ["args", "env", "cwd"];
+const REMOTE_KEYS = ["headers", "forwardHeaders", "connectTimeoutMs", "readTimeoutMs", "caFile"];
 
 /** Keys of `session` that say when time ends a session, with the value that agrees with `cleanup: false`. */
 const CLEANUP_KEYS: Readonly<Record<string, unknown>> = {
@@ -89,7 +91,17 @@ export function readEntry(path: Path, raw: unknown, context: EntryContext): Serv
     stateful,
     session,
   } = result.data;
-  const remote = (): RemoteServer => ({ type: type === "sse" ? "sse" : "http", url: url!, headers });
+  const { forwardHeaders, connectTimeoutMs, readTimeoutMs, caFile } = result.data;
+  const remote = () =>
+    readRemote(path, {
+      type: type === "sse" ? "sse" : "http",
+      url: url!,
+      headers,
+      forwardHeaders,
+      connectTimeoutMs,
+      readTimeoutMs,
+      caFile,
+    }, { ...context, disabled: disabled === true });
   const stdio = (program: string): StdioServer => (
     { type: "stdio", command: program, args, env, cwd: resolve(folder, cwd) }
   );
@@ -182,6 +194,11 @@ function checkTransport(path: Path, entry: Record<string, unknown>, report: Repo
   }
   for (const key of isStdio ? REMOTE_KEYS : STDIO_KEYS) {
     if (key in entry) report.warning([...path, key], `has no effect beside "${isStdio ? "command" : "url"}"`);
+  }
+  if (isRemote && isObject(entry.backend)) {
+    const why = 'a server at a "url" has no processes to start ahead or to share';
+    report.mistake([...path, "backend"], `is not allowed beside "url": ${why}`, "key");
+    return false;
   }
   // Any other type is the schema's to refuse.
   const type = TYPES.find((type) => type === entry.type);

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { expand, type Expansion, type Lookup } from "./expand.ts";
+import { HEADER_NAME, maySet, remoteSchema } from "./remote_entry.ts";
 import { allowedBytes, allowedMs, isWithin, MAX_BYTES, MAX_COUNT } from "./settings_table.ts";
 import { MAX_MS, ON_OPEN_STREAM } from "./types.ts";
 
@@ -15,8 +16,6 @@ export const SERVER_ID_ALLOWED = "1 to 64 of A-Z a-z 0-9 . _ - and neither . nor
 /** The values of `type`; the two with "streamable" are other tools' names for `http`. */
 export const TYPES = ["stdio", "http", "streamable-http", "streamableHttp", "sse"] as const;
 
-/** A name in a header, RFC 9110 section 5.6.2. */
-const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** A header's value as `fetch` takes it: no control but the tab, nothing beyond Latin-1. */
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
@@ -70,9 +69,14 @@ export function entrySchema(lookup: Lookup | undefined) {
     url: text("an http or https URL without user and password (put credentials into headers)", isUrl)
       .optional(),
     headers: texts(
-      ["a header's name: letters, digits and -", (name) => HEADER_NAME.test(name)],
+      [
+        "a header's name: letters, digits and -; not one of the connection's, and not mcp-…",
+        (name) => HEADER_NAME.test(name) && maySet(name),
+      ],
       ["a header's value: one line of Latin-1 text", (value) => HEADER_VALUE.test(value)],
     ).refine(isEachOnce, "each header once, upper and lower case being the same").optional(),
+    ...remoteSchema(),
+    caFile: text("a file's path", (value) => value !== "" && hasNoNul(value)).optional(),
     disabled: flag().optional(),
     // For people: the gateway has no use for it.
     description: z.unknown().optional(),

@@ -57,7 +57,7 @@ export function loadServers(path: string, options: ServersOptions): ServersResul
   const text = readText(file, { name, readFile });
   const inVariable = Object.hasOwn(env, VARIABLE) ? env[VARIABLE] || undefined : undefined;
   if (text !== undefined) {
-    const result = { ...serversIn(text, { name, env, folder: dirname(file) }), found: true };
+    const result = { ...serversIn(text, { name, env, folder: dirname(file), readFile }), found: true };
     if (inVariable === undefined) return result;
     return { ...result, warnings: [...result.warnings, `${VARIABLE} is set but not read: there is ${name}`] };
   }
@@ -65,13 +65,18 @@ export function loadServers(path: string, options: ServersOptions): ServersResul
     throw new ConfigError(`${name}: no such file: MCP_CONFIG or --mcp-config has to name one that exists`);
   }
   if (inVariable === undefined) return { servers: [], warnings: [], found: false };
-  return { ...serversIn(inVariable, { name: VARIABLE, env, folder: cwd }), found: false };
+  return { ...serversIn(inVariable, { name: VARIABLE, env, folder: cwd, readFile }), found: false };
 }
 
 /** Reads the servers of a text, which an error calls by its name. Relative paths start in the folder. */
 function serversIn(
   text: string,
-  { name, env, folder }: { readonly name: string; readonly env: Variables; readonly folder: string },
+  { name, env, folder, readFile }: {
+    readonly name: string;
+    readonly env: Variables;
+    readonly folder: string;
+    readonly readFile: ReadFile | undefined;
+  },
 ): Omit<ServersResult, "found"> {
   const parsed = parseJsonc(text);
   if (parsed.kind === "mistakes") {
@@ -83,6 +88,7 @@ function serversIn(
     report,
     lookup: (variable: string) => Object.hasOwn(env, variable) ? env[variable] : undefined,
     folder,
+    readFile,
   };
   const servers = entriesOf(parsed.value, report)
     .map(([at, raw]) => readEntry(at, raw, context))

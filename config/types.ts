@@ -119,6 +119,14 @@ export interface RemoteServer {
   readonly url: string;
   /** Values may be secrets. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Names of the client's headers that are handed on, in lower case. */
+  readonly forwardHeaders: readonly string[];
+  /** How long it may take to be connected to, in ms. */
+  readonly connectTimeoutMs: number;
+  /** How long it may take to send what is due, in ms. */
+  readonly readTimeoutMs: number;
+  /** Certificates in PEM form that are trusted besides the usual ones. */
+  readonly caCerts: string | undefined;
 }
 
 /** What `session` of a server's entry may set; undefined falls back to the gateway's setting or default. */

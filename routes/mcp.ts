@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Supervisor } from "../actors/supervisor.ts";
+import type { ClientMessage, Supervisor } from "../actors/supervisor.ts";
 import type { Session } from "../actors/supervisor.ts";
 import type { Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
@@ -39,6 +39,8 @@ export interface McpRouteOptions {
   readonly implicitSessions: boolean;
   /** How much may wait for a reader, and how long; the defaults unless given. */
   readonly streams?: StreamPolicy;
+  /** The headers that a server's entry hands on, in lower case; none unless given. */
+  readonly forwardedHeaders?: (serverId: string) => readonly string[] | undefined;
   /** Reads bodies, within their bounds; the default ones unless given. */
   readonly bodies?: BodyReader;
 }
@@ -62,6 +64,7 @@ export function mcpRoute(given: McpRouteOptions): McpRoute {
   const options: Options = {
     streams: { clock, ...STREAM_DEFAULTS, cuts: 0 },
     bodies: new BodyReader({ clock, ...BODY_DEFAULTS }),
+    forwardedHeaders: () => undefined,
     ...given,
   };
   return async (incoming) => {
@@ -95,13 +98,14 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
   if (typeof text !== "string") return rpcErrorResponse(text, null);
 
   const message = parseMessage(text);
+  const handedOn = handedOnFrom(headers, options.forwardedHeaders(serverId));
   const sessionId = sessionIdOf(headers);
   const session = sessionId === undefined
     ? undefined
     : options.supervisor.find(serverId, sessionId, principal);
   if (message.kind === "malformed") {
     return message.problem === "batch" && session?.protocolVersion === BATCH_VERSION
-      ? await postBatch(text, { headers, session, streams: options.streams })
+      ? await postBatch(text, { headers, session, handedOn, streams: options.streams })
       : rpcErrorResponse(malformedFailure(message), message.id);
   }
 
@@ -115,7 +119,7 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
   else if (session !== undefined && !isStale(session, message)) {
     const badVersion = versionRefusal(headers, session);
     if (badVersion !== undefined) reply.fail(badVersion);
-    else session.post({ tag: "message", message, reply });
+    else session.post({ tag: "message", message, reply, ...handedOn });
   } else {
     const opening = openingOf(message, { incoming, sessionId, options });
     if ("code" in opening) reply.fail(opening);
@@ -123,7 +127,7 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
       options.supervisor.open({
         serverId,
         principal,
-        opener: { tag: "message", message, reply },
+        opener: { tag: "message", message, reply, ...handedOn },
         ...opening,
       });
     }
@@ -131,10 +135,29 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
   return await reply.response;
 }
 
+type HandedOn = Pick<ClientMessage, "forwarded"> | undefined;
+
+/** Those of the client's headers that its server's entry hands on. Any message may revive the session's backend. */
+function handedOnFrom(
+  headers: Headers,
+  names: readonly string[] | undefined,
+): HandedOn {
+  if (names === undefined) return undefined;
+  const found = names.map((name) => [name, headers.get(name)] as const);
+  return {
+    forwarded: Object.fromEntries(found.filter((entry): entry is [string, string] => entry[1] !== null)),
+  };
+}
+
 /** Each message of a batch is posted by itself; the answers go back together. */
 async function postBatch(
   text: string,
-  { headers, session, streams }: { headers: Headers; session: Session; streams: StreamPolicy },
+  { headers, session, handedOn, streams }: {
+    headers: Headers;
+    session: Session;
+    handedOn: HandedOn;
+    streams: StreamPolicy;
+  },
 ): Promise<Response> {
   const badVersion = versionRefusal(headers, session);
   if (badVersion !== undefined) return rpcErrorResponse(badVersion, null);
@@ -153,7 +176,7 @@ async function postBatch(
   for (const message of messages) {
     const reply = batch.part(message.kind === "request" || message.kind === "malformed" ? message.id : null);
     if (message.kind === "malformed") reply.fail(malformedFailure(message));
-    else session.post({ tag: "message", message, reply });
+    else session.post({ tag: "message", message, reply, ...handedOn });
   }
   return await batch.response;
 }

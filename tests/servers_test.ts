@@ -218,13 +218,22 @@ Deno.test("A server's own bound of bodies comes before the gateway's, which also
   assertEquals(["own", "general", "__proto__"].map(maxBytes), [5, 9, 9]);
 });
 
-Deno.test("Disabled servers are not served; remote ones are, with the reason why they cannot be opened", () => {
-  const remote = { type: "http", url: "https://example.com/mcp", headers: {} } as const;
+Deno.test("Disabled servers are not served; remote ones are, and own no process", () => {
+  const remote = {
+    type: "http",
+    url: "https://example.com/mcp",
+    headers: {},
+    forwardHeaders: [],
+    connectTimeoutMs: 1_000,
+    readTimeoutMs: 1_000,
+    caCerts: undefined,
+  } as const;
   const servers = serve([{ disabled: true }, { transport: remote }, {}]);
   assertEquals(servers.map(({ id }) => id), ["s1", "s2"]);
   assert(typeof servers[1]?.backend === "object" && "open" in servers[1].backend);
-  const refusal = servers[0]?.backend;
-  assert(typeof refusal === "object" && "code" in refusal && refusal.code === "serverNotServed");
+  const far = servers[0]?.backend;
+  assert(typeof far === "object" && "open" in far);
+  assertEquals([far.ownsProcess, far.startsProcess, far.spare], [false, false, 0]);
 });
 
 // [what the servers set, the shortest time after which a session may be found expired].

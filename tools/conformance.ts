@@ -1,6 +1,7 @@
 /**
- * Runs the official conformance suite twice: directly on the fixture server over HTTP, and through the gateway to the
- * same server on stdio. Whatever passes directly has to pass through the gateway: `deno task conformance`.
+ * Runs the official conformance suite directly on the fixture server over HTTP, and through the gateway to the same
+ * server behind each of its doors: as a child process on stdio, and elsewhere over HTTP and over HTTP+SSE. Whatever
+ * passes directly has to pass through the gateway: `deno task conformance`.
  *
  * What does not pass in both places is in {@link KNOWN} with its reason, exactly as it comes out, and in
  * `docs/conformance.md`; anything else fails the run, also an entry that no longer holds.
@@ -13,11 +14,17 @@ import { Gateway, PROJECT } from "../tests/e2e/gateway.ts";
 /** One run of the suite, in one of its versions. */
 export interface Suite {
   readonly name: string;
+  /** The doors that it is run through; all unless given. */
+  readonly doors?: readonly Door[];
   readonly version: string;
   readonly args: readonly string[];
   /** How many scenarios it runs: a suite that ran fewer has shown nothing. */
   readonly scenarios: number;
 }
+
+/** How the gateway reaches the fixture server. */
+export const DOORS = ["stdio", "http", "sse"] as const;
+export type Door = typeof DOORS[number];
 
 /** Statuses of a check from good to bad; of a check that ran several times the worst counts. */
 const STATUSES = ["SUCCESS", "INFO", "SKIPPED", "WARNING", "FAILURE"] as const;
@@ -29,6 +36,7 @@ export type Results = ReadonlyMap<string, ReadonlyMap<string, Status>>;
 
 /** A check that does not pass in both places, and why. */
 export interface Known {
+  readonly door: Door;
   readonly suite: string;
   readonly scenario: string;
   readonly check: string;
@@ -63,7 +71,14 @@ const LIFECYCLE: Suite = {
   args: ["--scenario", "server-session-lifecycle", "--spec-version", "2025-11-25"],
   scenarios: 1,
 };
-const OLDER: Suite = { name: "0.1.16", version: "0.1.16", args: ["--suite", "all"], scenarios: 32 };
+/** What differs by door is in the other two, so time is spent on one door only. */
+const OLDER: Suite = {
+  name: "0.1.16",
+  doors: ["stdio"],
+  version: "0.1.16",
+  args: ["--suite", "all"],
+  scenarios: 32,
+};
 
 /** All that is run. */
 export const SUITES: readonly Suite[] = [REQUIRED, LIFECYCLE, OLDER];
@@ -71,11 +86,12 @@ export const SUITES: readonly Suite[] = [REQUIRED, LIFECYCLE, OLDER];
 const OLD_HEADER =
   "The suite sends this request with `mcp-protocol-version: 2025-03-26`. The SDK goes by that, the gateway by its session.";
 
-/** The only checks that may come out otherwise than passed in both places: suite, scenario, check, the outcomes, why. */
+/** The only checks that may come out otherwise than passed in both places: door, suite, scenario, check, the outcomes, why. */
 export const KNOWN: readonly Known[] = ([
-  [OLDER, "server-sse-polling", "server-sse-priming-event", "WARNING", "SUCCESS", OLD_HEADER],
-  [OLDER, "server-sse-polling", "server-sse-retry-field", "WARNING", "SUCCESS", OLD_HEADER],
-] as const).map(([suite, scenario, check, direct, gateway, reason]) => ({
+  ["stdio", OLDER, "server-sse-polling", "server-sse-priming-event", "WARNING", "SUCCESS", OLD_HEADER],
+  ["stdio", OLDER, "server-sse-polling", "server-sse-retry-field", "WARNING", "SUCCESS", OLD_HEADER],
+] as const).map(([door, suite, scenario, check, direct, gateway, reason]) => ({
+  door,
   suite: suite.name,
   scenario,
   check,
@@ -84,8 +100,6 @@ export const KNOWN: readonly Known[] = ([
   reason,
 }));
 
-/** The name of the fixture in the gateway's servers file. */
-const SERVER_ID = "conformance";
 /** The suite does not always end its sessions. Each is a process, and 33 at a time are too much for a small machine. */
 const IDLE_TTL_MS = 5_000;
 /** Every answer is a stream from its start, as the server's own are: for plain JSON one check only leaves a note. */
@@ -99,32 +113,35 @@ const SUITE_MS = 300_000;
 /** How long the fixture may take to end. */
 const EXIT_MS = 5_000;
 
-/** The fixture server over HTTP and the gateway before the same on stdio. Disposing ends both. */
+/** The fixture server over HTTP, and the gateway before it with all its doors. Disposing ends all. */
 export class Targets implements AsyncDisposable {
   private constructor(
     /** Where the fixture listens. */
     readonly direct: string,
-    /** Where the gateway serves it. */
-    readonly gateway: string,
     readonly stack: AsyncDisposableStack,
+    /** Where the gateway serves it, by door. */
+    readonly through: (door: Door) => string,
   ) {}
 
   static async start(): Promise<Targets> {
     await using stack = new AsyncDisposableStack();
-    const direct = await startFixture(stack);
+    const [direct, sse] = await Promise.all([
+      startFixture(stack, "conformance_http.ts"),
+      startFixture(stack, "conformance_sse.ts"),
+    ]);
+    const session = { idleTtlMs: IDLE_TTL_MS };
+    const servers: Record<Door, Record<string, unknown>> = {
+      stdio: { command: "deno", args: fixtureArgs("conformance_server.ts"), session },
+      http: { url: direct, session },
+      sse: { type: "sse", url: sse, session },
+    };
     const gateway = stack.use(
       await Gateway.start({
-        servers: {
-          [SERVER_ID]: {
-            command: "deno",
-            args: fixtureArgs("conformance_server.ts"),
-            session: { idleTtlMs: IDLE_TTL_MS },
-          },
-        },
+        servers,
         env: { SSE_AFTER_MS: String(SSE_AFTER_MS), STREAM_MAX_MS: String(STREAM_MAX_MS) },
       }),
     );
-    return new Targets(direct, gateway.url(SERVER_ID), stack.move());
+    return new Targets(direct, stack.move(), (door) => gateway.url(door));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,10 +149,10 @@ export class Targets implements AsyncDisposable {
   }
 }
 
-/** Starts the fixture over HTTP and returns where it listens. */
-async function startFixture(stack: AsyncDisposableStack): Promise<string> {
+/** Starts a fixture that listens and returns where. */
+async function startFixture(stack: AsyncDisposableStack, file: string): Promise<string> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: fixtureArgs("conformance_http.ts"),
+    args: fixtureArgs(file),
     stdin: "null",
     stdout: "piped",
   }).spawn();
@@ -241,10 +258,15 @@ async function readResults(folder: string): Promise<Results> {
 /** Sets the two runs of a suite beside each other. */
 export function compare(
   suite: Suite,
-  { direct, gateway, known = KNOWN }: { direct: Results; gateway: Results; known?: readonly Known[] },
+  { direct, gateway, door = "stdio", known = KNOWN }: {
+    direct: Results;
+    gateway: Results;
+    door?: Door;
+    known?: readonly Known[];
+  },
 ): Comparison {
   const problems: string[] = [];
-  const expected = known.filter((entry) => entry.suite === suite.name);
+  const expected = known.filter((entry) => entry.suite === suite.name && entry.door === door);
   const met = new Set<Known>();
   const rows: Row[] = [];
   for (const scenario of new Set([...direct.keys(), ...gateway.keys()])) {
@@ -258,12 +280,12 @@ export function compare(
       const isKnown = entry?.direct === before && entry.gateway === behind;
       if (isKnown || (entry === undefined && isFine(before, behind))) continue;
       const outcome =
-        `${suite.name} ${scenario}: ${check} is ${before} directly, ${behind} through the gateway`;
+        `${door}, ${suite.name} ${scenario}: ${check} is ${before} directly, ${behind} through the gateway`;
       problems.push(entry ? `${outcome}, not ${entry.direct} and ${entry.gateway} as KNOWN says` : outcome);
     }
   }
   for (const { scenario, check } of expected.filter((entry) => !met.has(entry))) {
-    problems.push(`${suite.name} ${scenario}: ${check}, which KNOWN names, did not run`);
+    problems.push(`${door}, ${suite.name} ${scenario}: ${check}, which KNOWN names, did not run`);
   }
   return { rows, problems };
 }
@@ -294,8 +316,8 @@ function table(title: string, rows: readonly Row[]): string[] {
 
 /** {@link KNOWN} as the rows of the table in `docs/conformance.md`. */
 export function knownRows(): string[] {
-  return KNOWN.map(({ suite, scenario, check, direct, gateway, reason }) =>
-    `| ${suite} | ${scenario} | \`${check}\` | ${direct} | ${gateway} | ${reason} |`
+  return KNOWN.map(({ door, suite, scenario, check, direct, gateway, reason }) =>
+    `| ${door} | ${suite} | ${scenario} | \`${check}\` | ${direct} | ${gateway} | ${reason} |`
   );
 }
 
@@ -310,12 +332,14 @@ async function main(): Promise<number> {
   await using targets = await Targets.start();
   for (const suite of SUITES) {
     const direct = await runSuite(suite, targets.direct, stop.signal);
-    const gateway = await runSuite(suite, targets.gateway, stop.signal);
-    const comparison = compare(suite, { direct, gateway });
-    print([...table(`${suite.version} ${suite.args.join(" ")}`, comparison.rows), ""]);
-    problems.push(...comparison.problems);
+    for (const door of suite.doors ?? DOORS) {
+      const gateway = await runSuite(suite, targets.through(door), stop.signal);
+      const comparison = compare(suite, { direct, gateway, door });
+      print([...table(`${door}, ${suite.version} ${suite.args.join(" ")}`, comparison.rows), ""]);
+      problems.push(...comparison.problems);
+    }
   }
-  print(KNOWN.map(({ suite, check, reason }) => `known, ${suite}: ${check}: ${reason}`));
+  print(KNOWN.map(({ door, suite, check, reason }) => `known, ${door}, ${suite}: ${check}: ${reason}`));
   print(problems.length === 0 ? ["The gateway loses nothing else."] : problems);
   return problems.length === 0 ? 0 : 1;
 }

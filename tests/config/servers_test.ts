@@ -24,6 +24,14 @@ function only(entry: unknown, env = {}): ServerConfig {
   return servers[0]!;
 }
 
+/** What an entry with a url has that says no more. */
+const REMOTE_DEFAULTS = {
+  forwardHeaders: [],
+  connectTimeoutMs: 10_000,
+  readTimeoutMs: 60_000,
+  caCerts: undefined,
+};
+
 const NO_SESSION: ServerConfig["session"] = {
   idleTtlMs: undefined,
   hibernateAfterMs: undefined,
@@ -112,6 +120,7 @@ Deno.test("A url is an http server, or what its type says", () => {
         type: expected,
         url: "https://x.example/mcp?a=b",
         headers: { Authorization: "Bearer t" },
+        ...REMOTE_DEFAULTS,
       },
     );
   }
@@ -150,6 +159,7 @@ Deno.test("Variables are expanded in every text of an entry", () => {
     type: "http",
     url: "http://h:1/mcp",
     headers: { "X-Key": "v" },
+    ...REMOTE_DEFAULTS,
   });
 });
 
@@ -160,6 +170,7 @@ Deno.test("A disabled entry keeps its texts as written and needs no variables", 
     type: "http",
     url: "${NOPE}",
     headers: { K: "${NOPE" },
+    ...REMOTE_DEFAULTS,
   }]);
   assertEquals(
     entryRefusal({ disabled: true, command: 5 }),
@@ -226,7 +237,8 @@ Deno.test("A mistake in an entry is told with its path, its value and what is al
     [{ url: "${EMPTY}" }, `.url: "\${EMPTY}" is not allowed: ${url}`],
     [
       { url: "http://h", headers: { "A b": "c" } },
-      '.headers["A…"]: this name is not allowed: a header\'s name: letters, digits and -',
+      '.headers["A…"]: this name is not allowed: a header\'s name: letters, digits and -; ' +
+      "not one of the connection's, and not mcp-…",
     ],
     [
       { url: "http://h", headers: { A: "a\r\nb" } },

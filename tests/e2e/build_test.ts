@@ -6,6 +6,7 @@
 import { assert, assertArrayIncludes, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fixture } from "../fixtures/mod.ts";
+import { SdkServer, SdkSseServer } from "../fixtures/remote_servers.ts";
 import { Gateway, PROJECT } from "./gateway.ts";
 import { RawSession } from "./raw_client.ts";
 
@@ -37,8 +38,15 @@ Deno.test("The bundle is a gateway by itself", async () => {
   const { version } = JSON.parse(Deno.readTextFileSync(join(PROJECT, "deno.json")));
   assertEquals((await deno(["run", "-A", file, "--version"])).trim(), `sojourn ${version}`);
 
+  await using far = new SdkServer();
+  await using old = await SdkSseServer.start();
   await using gateway = await Gateway.start({
-    servers: { echo: { ...fixture("echo_server") } },
+    servers: {
+      echo: { ...fixture("echo_server") },
+      // What is loaded only for remote servers has to be in the file too.
+      far: { url: far.url },
+      old: { type: "sse", url: old.url },
+    },
     program: [Deno.execPath(), "run", "-A", file],
   });
   const health = await fetch(`${gateway.origin}/health`);
@@ -46,6 +54,11 @@ Deno.test("The bundle is a gateway by itself", async () => {
   const session = await RawSession.open(gateway, "echo");
   assertEquals(await session.text("echo", { message: "from the bundle" }), "from the bundle");
   assertEquals(await session.delete(), 204);
+  for (const serverId of ["far", "old"]) {
+    const remote = await RawSession.open(gateway, serverId);
+    assertEquals(await remote.text("echo", { message: "from afar" }), "from afar");
+    assertEquals(await remote.delete(), 204);
+  }
   await gateway.waitForChildren(0);
   assertEquals(await gateway.stop(), 0);
 });
