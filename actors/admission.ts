@@ -177,6 +177,11 @@ export class Admission<Opening> {
     return this.#take(({ until }) => until <= now);
   }
 
+  /** Takes out those that are of some kind. */
+  takeWhere(isMeant: (opening: Opening) => boolean): Waiting<Opening>[] {
+    return this.#take(({ opening }) => isMeant(opening));
+  }
+
   /** Takes everybody out. */
   all(): Waiting<Opening>[] {
     return this.#take(() => true);

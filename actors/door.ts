@@ -184,10 +184,10 @@ export class Door {
     this.#serve();
   }
 
-  /** The server of a session failed it, and the session lives on. */
-  onServerFailed(session: Session, detail: string): void {
+  /** The server of a session failed it, and the session lives on. `isOld` as in {@link onOver}. */
+  onServerFailed(session: Session, detail: string, { isOld }: { readonly isOld: boolean }): void {
     this.#probes.delete(session);
-    if (this.#isNews(session)) this.#onFailure(session.serverId, detail);
+    if (!isOld && this.#isNews(session)) this.#onFailure(session.serverId, detail);
   }
 
   /** A session gave its backend back: that it may have been a probe tells nothing. */
@@ -201,13 +201,39 @@ export class Door {
     this.#serve();
   }
 
-  /** A session is over. It no longer counts, though its process may. */
-  onOver(session: Session): void {
+  /**
+   * The servers were replaced.
+   *
+   * @param gone Those that are served no longer as they were: how often they failed tells nothing any more.
+   * @param refusalOf Why nothing is opened at a server.
+   */
+  onServers(gone: readonly string[], refusalOf: (serverId: string) => Failure | undefined): void {
+    for (const serverId of gone) {
+      this.#quarantines.delete(serverId);
+      this.#lastSharedFailure.delete(serverId);
+    }
+    for (const session of this.#probes) if (gone.includes(session.serverId)) this.#probes.delete(session);
+    // Sessions that hibernate keep what they were opened with.
+    const isRefused = (wish: Wish) => !("session" in wish) && refusalOf(wish.serverId) !== undefined;
+    for (const { opening } of this.#admission.takeWhere(isRefused)) {
+      this.#refuse(opening, refusalOf(opening.serverId)!);
+    }
+    // Of others there may be more now.
+    this.#serve();
+  }
+
+  /**
+   * A session is over. It no longer counts, though its process may.
+   *
+   * @param isOld Whether its server is no longer served as it was when it was opened: then its failure is no news of it.
+   */
+  onOver(session: Session, { isOld }: { readonly isOld: boolean }): void {
     this.#admission.over(session);
     const { serverId, serverFailure } = session;
     const isProbe = this.#probes.delete(session);
-    if (serverFailure !== undefined && this.#isNews(session)) this.#onFailure(serverId, serverFailure);
-    else if (isProbe) this.#quarantines.get(serverId)?.abandoned();
+    if (serverFailure !== undefined && !isOld && this.#isNews(session)) {
+      this.#onFailure(serverId, serverFailure);
+    } else if (isProbe) this.#quarantines.get(serverId)?.abandoned();
     this.#serve();
   }
 

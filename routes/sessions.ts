@@ -114,11 +114,13 @@ class Monitor {
 
   constructor(options: SessionRouteOptions) {
     const { supervisor, clock, feed, bodies } = options;
-    const servers = new Map(Array.from(supervisor.servers, (server) => [server.id, server]));
     this.#options = options;
     this.#supervisor = supervisor;
     this.#clock = clock;
-    this.#context = { clock, server: ({ serverId, kind }) => limitsFor(servers.get(serverId), kind) };
+    this.#context = {
+      clock,
+      server: ({ serverId, kind }) => limitsFor(supervisor.server(serverId), kind),
+    };
     this.#pages = new SessionPages({ supervisor, clock });
     this.#feed = feed ?? new EventFeed({ supervisor, clock });
     this.#bodies = bodies ?? new BodyReader({ clock, ...BODY_DEFAULTS });
@@ -279,9 +281,9 @@ class Monitor {
   /** A server that is none of a client's business is no server to it. */
   #refusalOf({ serverId }: Filter, { servers }: Identity): Failure | undefined {
     if (serverId === undefined) return undefined;
-    const allowed = Array.from(this.#supervisor.servers, ({ id }) => id)
-      .filter((id) => servers?.has(id) ?? true);
-    if (allowed.includes(serverId)) return undefined;
+    const isAllowed = (id: string) => servers?.has(id) ?? true;
+    if (this.#supervisor.server(serverId) !== undefined && isAllowed(serverId)) return undefined;
+    const allowed = Array.from(this.#supervisor.servers, ({ id }) => id).filter(isAllowed);
     return badQuery(`serverId must be one of ${allowed.join(", ")}, got ${shown(serverId)}`);
   }
 }
