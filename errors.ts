@@ -114,6 +114,12 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Content-Type must be application/json",
   },
+  // To whoever has it read again. The detail names the place.
+  serversFileWrong: {
+    status: STATUS_CODE.UnprocessableEntity,
+    rpcCode: -32000,
+    message: "Servers file is wrong, and nothing was changed",
+  },
   // Always with the id under which the log has the rest: see fault.ts.
   internal: { status: STATUS_CODE.InternalServerError, rpcCode: -32603, message: "Internal error" },
   serverNotServed: {

@@ -166,6 +166,22 @@ export interface ServerConfig {
   readonly session: SessionOptions;
 }
 
+/** A server that is served by another entry now. */
+export interface ChangedServer {
+  readonly id: string;
+  /** What of its entry changed, such as `args`, `env.API_KEY` or `session.idleTtlMs`, in alphabetical order. */
+  readonly keys: readonly string[];
+}
+
+/** What another servers file means for those who use the servers: to disable one is to remove it. Without values. */
+export interface ServersDiff {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  readonly changed: readonly ChangedServer[];
+  /** How many are as they were. */
+  readonly unchanged: number;
+}
+
 /** Whether a host is this machine under one of its loopback names or addresses. Brackets and case do not matter. */
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase().replace(/^\[|\]$/g, "").replace(/\.$/, "");

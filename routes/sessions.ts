@@ -18,6 +18,7 @@ import { accepts, isJson } from "./headers.ts";
 import { SSE_HEADERS } from "./http_reply.ts";
 import { problem } from "./problem.ts";
 import { shown } from "./redact.ts";
+import { type Reload, reloadServers } from "./reload.ts";
 import { SessionPages } from "./session_pages.ts";
 import {
   ADVICE,
@@ -58,6 +59,8 @@ export interface SessionRouteOptions {
   readonly scale?: TtlScale;
   /** The memory of a backend and all that it started, in bytes; undefined where that cannot be told. */
   readonly rssOf?: (pid: number) => Promise<number | undefined>;
+  /** Reads the servers file again; there is nothing to read unless given. */
+  readonly reload?: Reload;
   /** Who watches; to be closed before the HTTP server is, which would wait for open streams. */
   readonly feed?: EventFeed;
   /** Reads bodies; one with the default bounds unless given. */
@@ -82,6 +85,14 @@ export function addSessionRoutes(app: Hono<Env>, options: SessionRouteOptions): 
   // No path of its own: beside one with a parameter the router would fall back to a slower one, for all routes.
   app.all("/sessions/:id", (c) => handle(c, c.req.param("id") === "events" ? events : one));
   app.all("/sessions/:id/extend", (c) => handle(c, { POST: monitor.extend }));
+  // As above: "reload" is no path of its own.
+  const { reload } = options;
+  if (reload !== undefined) {
+    const reloading: Handlers = {
+      POST: (c, identity) => refusalOfQuery(c.req.url) ?? reloadServers(reload, identity),
+    };
+    app.all("/servers/:id", (c) => c.req.param("id") === "reload" ? handle(c, reloading) : c.notFound());
+  }
   app.all("/servers/:id/ttl-advice", (c) => handle(c, { GET: monitor.advise }));
 }
 
