@@ -157,6 +157,18 @@ export const ERRORS = {
     message: "Too many requests of this session wait for an answer",
     retryAfterS: 1,
   },
+  openedTooOften: {
+    status: STATUS_CODE.TooManyRequests,
+    rpcCode: -32000,
+    message: "Too many sessions were opened",
+    retryAfterS: 1,
+  },
+  wrongTokensTooOften: {
+    status: STATUS_CODE.TooManyRequests,
+    rpcCode: -32000,
+    message: "Too many wrong tokens came from this address",
+    retryAfterS: 1,
+  },
   tooManyStreams: {
     status: STATUS_CODE.ServiceUnavailable,
     rpcCode: -32000,

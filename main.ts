@@ -78,7 +78,11 @@ async function main(): Promise<void> {
   const memory = new MemoryProbe({ memoryLimitBytes: settings.memoryLimitBytes, processes });
   const lag = new LagMeter({ clock });
   const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
-  const limits = admissionLimits(settings, (await memory.read()).limitBytes);
+  const access = accessOf(settings, { clock, tokens });
+  const limits = {
+    ...admissionLimits(settings, (await memory.read()).limitBytes),
+    of: (principal: string) => access.limitsOf(principal),
+  };
   const supervisor: Supervisor = new Supervisor({
     clock,
     servers: live.servers,
@@ -101,7 +105,6 @@ async function main(): Promise<void> {
     onSwept: () => void ledger.reconcile(ownedBy(supervisor)),
   });
   const retune = () => sweeper.retune(shortestTtlMs(supervisor.limitsInForce));
-  const access = accessOf(settings, { clock, tokens });
   const feed = new EventFeed({ supervisor, clock });
   const app = createApp({
     access,

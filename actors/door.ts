@@ -3,13 +3,14 @@
  *
  * It works inside the supervisor's loop. In this order:
  *
- * 1. A server in quarantine opens nothing (`quarantine.ts`).
- * 2. Where no limit is met the session is opened.
- * 3. Where one is, room is made: what has expired and was not swept yet goes, else, where it is about processes, the session
+ * 1. A principal that opens too many a minute is refused.
+ * 2. A server in quarantine opens nothing (`quarantine.ts`).
+ * 3. Where no limit is met the session is opened.
+ * 4. Where one is, room is made: what has expired and was not swept yet goes, else, where it is about processes, the session
  *    hibernates that may and was idle for the longest, else the idle session of those that count against the limit and may
  *    be evicted whose deadline is nearest. One goes for each opening that meets the limit.
- * 4. The opening waits for room, in fair turns (`admission.ts`), for `ADMISSION_WAIT_MS` at most.
- * 5. Then it is refused, with the limit and a time after which trying again may help.
+ * 5. The opening waits for room, in fair turns (`admission.ts`), for `ADMISSION_WAIT_MS` at most.
+ * 6. Then it is refused, with the limit and a time after which trying again may help.
  *
  * A refused opening has registered nothing, and a client that goes away while it waits has left the queue.
  *
@@ -22,6 +23,7 @@ import { logger } from "../log.ts";
 import { Admission, type AdmissionLimits, type Claim, type Obstacle } from "./admission.ts";
 import { Alarm } from "./alarm.ts";
 import type { Reply } from "./client.ts";
+import { Rate } from "../rate.ts";
 import type { ClientMessage } from "./mail.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Session } from "./session.ts";
@@ -112,6 +114,8 @@ export class Door {
   readonly #quarantines = new Map<string, Quarantine>();
   /** Sessions that try whether their server is well again. */
   readonly #probes = new Set<Session>();
+  /** How often each principal opened. */
+  readonly #openings: Rate;
   #retry = { what: "", after: -Infinity, seconds: 0 };
   #refused = 0;
   /** When a shared child of each server last failed. */
@@ -120,6 +124,7 @@ export class Door {
   constructor(options: DoorOptions) {
     this.#options = options;
     this.#admission = new Admission(options.limits, options.spareProcesses);
+    this.#openings = new Rate({ clock: options.clock });
     this.#alarm = new Alarm<Door>(options.clock, this, (door) => door.#options.ring());
   }
 
@@ -147,6 +152,8 @@ export class Door {
 
   /** Somebody knocks. */
   onOpening(opening: Wish, claim: Claim): void {
+    const tooOften = "session" in opening ? undefined : this.#tooOften(opening.principal);
+    if (tooOften !== undefined) return this.#refuse(opening, tooOften);
     const quarantine = this.#quarantines.get(opening.serverId);
     if (quarantine?.until !== undefined && this.#now < quarantine.until) {
       return this.#refuse(opening, this.#quarantined(opening.serverId, quarantine.until));
@@ -337,6 +344,19 @@ export class Door {
     const reason = this.#quarantines.get(serverId)?.reason;
     const retryAfterS = Math.max(MIN_RETRY_S, Math.ceil((until - this.#now) / 1000));
     return { code: "serverQuarantined", detail: reason, retryAfterS };
+  }
+
+  /** A principal opens one more: why it may not. */
+  #tooOften(principal: string): Failure | undefined {
+    const { limits } = this.#options;
+    const perMinute = limits.of?.(principal).opensPerMinute ?? limits.opensPerMinute ?? 0;
+    const waitMs = this.#openings.take(principal, perMinute);
+    if (waitMs === 0) return undefined;
+    return {
+      code: "openedTooOften",
+      detail: `${perMinute} a minute`,
+      retryAfterS: Math.ceil(waitMs / 1000),
+    };
   }
 
   #limited(obstacle: Obstacle): Failure {

@@ -54,7 +54,7 @@ import { Tombstones } from "./tombstones.ts";
 
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
 export type { Verdict } from "./account.ts";
-export type { AdmissionLimits } from "./admission.ts";
+export type { AdmissionLimits, PrincipalLimits } from "./admission.ts";
 export type { BridgeOpening, Door, Opening } from "./door.ts";
 export { END_REASONS, type EndReason } from "./end_reason.ts";
 export type { Events, GatewayEvent } from "./events.ts";
