@@ -316,8 +316,10 @@ export class Supervisor {
 
   /** The session of that id, where it is this server's and this principal's. It may have expired by now. */
   find(serverId: string, sessionId: string, principal: string): Session | undefined {
-    const session = this.#sessions.get(sessionId) ?? this.#recognize(sessionId);
-    return session?.serverId === serverId && session.principal === principal ? session : undefined;
+    const theirs = (session: Session | undefined) =>
+      session?.serverId === serverId && session.principal === principal ? session : undefined;
+    // Somebody else's is looked for as long as one that is not there.
+    return theirs(this.#sessions.get(sessionId)) ?? theirs(this.#recognize(sessionId));
   }
 
   /** Somebody comes with an id that may be that of a session which an earlier run left. */
