@@ -105,7 +105,7 @@ function announceCleanup(
 }
 
 /** What holds for a server's sessions and where it came from, and what of it may not be what was meant. */
-function announceLimits(serverId: string, { limits, cleanup, origins }: EffectiveLimits): void {
+export function announceLimits(serverId: string, { limits, cleanup, origins }: EffectiveLimits): void {
   const { idleTtlMs, handshakeTtlMs, maxLifetimeMs, onOpenStream, evictable, requestTimeoutMs } = limits;
   const values = { idleTtlMs, handshakeTtlMs, maxLifetimeMs, requestTimeoutMs, onOpenStream, evictable };
   // The text has words where the properties, for machines, keep 0 and false.

@@ -114,6 +114,12 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Content-Type must be application/json",
   },
+  // To whoever has it read again. The detail names the place.
+  serversFileWrong: {
+    status: STATUS_CODE.UnprocessableEntity,
+    rpcCode: -32000,
+    message: "Servers file is wrong, and nothing was changed",
+  },
   // Always with the id under which the log has the rest: see fault.ts.
   internal: { status: STATUS_CODE.InternalServerError, rpcCode: -32603, message: "Internal error" },
   serverNotServed: {
@@ -161,6 +167,18 @@ export const ERRORS = {
     status: STATUS_CODE.TooManyRequests,
     rpcCode: -32000,
     message: "Too many requests of this session wait for an answer",
+    retryAfterS: 1,
+  },
+  openedTooOften: {
+    status: STATUS_CODE.TooManyRequests,
+    rpcCode: -32000,
+    message: "Too many sessions were opened",
+    retryAfterS: 1,
+  },
+  wrongTokensTooOften: {
+    status: STATUS_CODE.TooManyRequests,
+    rpcCode: -32000,
+    message: "Too many wrong tokens came from this address",
     retryAfterS: 1,
   },
   tooManyStreams: {

@@ -23,12 +23,13 @@ const PROCESSES_PART = 0.7;
  * @param limitBytes How much memory may be used, for the number of processes where none is set.
  */
 export function admissionLimits(
-  { maxSessions, maxSessionsPerPrincipal, maxProcesses }: Settings,
+  { maxSessions, maxSessionsPerPrincipal, maxProcesses, opensPerMinute }: Settings,
   limitBytes: number,
 ): AdmissionLimits {
   return {
     maxSessions,
     maxSessionsPerPrincipal: maxSessionsPerPrincipal === 0 ? Infinity : maxSessionsPerPrincipal,
+    opensPerMinute,
     maxProcesses: maxProcesses ?? Math.max(1, Math.floor(PROCESSES_PART * limitBytes / PROCESS_BYTES)),
   };
 }

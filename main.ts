@@ -10,7 +10,15 @@ import { ProcessTable } from "./backends/process_table.ts";
 import { SpawnGate } from "./backends/spawn_gate.ts";
 import { systemClock } from "./clock.ts";
 import { commandServers, commandsOf } from "./commands.ts";
-import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
+import {
+  ConfigError,
+  type ConfigResult,
+  loadConfig,
+  reloadServers,
+  type Settings,
+  watchFile,
+  watchTokensFile,
+} from "./config/mod.ts";
 import { type Data, openData, ownedBy } from "./data.ts";
 import { reportFault } from "./fault.ts";
 import { admissionLimits, hasRoomToSpare, loadSource, spawnConcurrency } from "./load.ts";
@@ -22,7 +30,8 @@ import { rssOf } from "./machine/rss.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
 import { EventFeed } from "./routes/event_feed.ts";
-import { forwardedHeadersOf, maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
+import { LiveServers } from "./live_servers.ts";
+import { forwardedHeadersOf, maxBodyBytesOf, shortestTtlMs } from "./servers.ts";
 import { accessOf, tokensOf } from "./tokens.ts";
 import { announce } from "./announce.ts";
 import { onShutdownSignal } from "./signals.ts";
@@ -59,26 +68,35 @@ async function main(): Promise<void> {
   const { ledger, store } = readData(settings, { clock, processes });
   const gate = new SpawnGate({ concurrency: spawnConcurrency(settings), clock });
   const parts = { clock, processes, ledger, gate };
-  const mayStart = (): boolean => hasRoomToSpare(supervisor.door);
-  const servers = [...supervisedServers(config, { ...parts, mayStart }), ...commandServers(config)];
+  const live = new LiveServers({
+    config,
+    parts: { ...parts, mayStart: () => hasRoomToSpare(supervisor.door) },
+    always: commandServers(config),
+    read: () => reloadServers(settings, { env: Deno.env.toObject(), cwd: Deno.cwd() }),
+    onApplied: () => retune(),
+  });
   const memory = new MemoryProbe({ memoryLimitBytes: settings.memoryLimitBytes, processes });
   const lag = new LagMeter({ clock });
   const scale = new TtlScale({ minTtlMs: settings.minTtlMs });
-  const limits = admissionLimits(settings, (await memory.read()).limitBytes);
-  const supervisor = new Supervisor({
+  const access = accessOf(settings, { clock, tokens });
+  const limits = {
+    ...admissionLimits(settings, (await memory.read()).limitBytes),
+    of: (principal: string) => access.limitsOf(principal),
+  };
+  const supervisor: Supervisor = new Supervisor({
     clock,
-    servers,
+    servers: live.servers,
     store,
     scale,
     limits,
     admissionWaitMs: settings.admissionWaitMs,
     tombstones: settings.tombstones,
-    onWant: () => sweeper?.wake(),
+    onWant: () => sweeper.wake(),
   });
-  const shortestMs = shortestTtlMs(servers);
-  const sweeper = shortestMs === undefined ? undefined : new Sweeper({
+  live.attach(supervisor);
+  const sweeper = new Sweeper({
     clock,
-    shortestTtlMs: shortestMs,
+    shortestTtlMs: shortestTtlMs(supervisor.limitsInForce),
     sessions: () => supervisor.sessions,
     scale,
     pressure: loadSource({ memory, lag, door: () => supervisor.door }),
@@ -86,7 +104,7 @@ async function main(): Promise<void> {
     closeConcurrency: settings.sweepCloseConcurrency,
     onSwept: () => void ledger.reconcile(ownedBy(supervisor)),
   });
-  const access = accessOf(settings, { clock, tokens });
+  const retune = () => sweeper.retune(shortestTtlMs(supervisor.limitsInForce));
   const feed = new EventFeed({ supervisor, clock });
   const app = createApp({
     access,
@@ -94,7 +112,7 @@ async function main(): Promise<void> {
     clock,
     implicitSessions: settings.implicitSessions,
     commands: commandsOf(config, parts),
-    forwardedHeaders: forwardedHeadersOf(config.servers),
+    forwardedHeaders: forwardedHeadersOf(supervisor),
     streams: {
       clock,
       maxBufferBytes: settings.maxStreamBufferBytes,
@@ -106,24 +124,39 @@ async function main(): Promise<void> {
     scale,
     // 0 is a process that is gone, or that nobody can look at.
     rssOf: async (pid) => rssOf(await processes.snapshot(), pid) || undefined,
+    reload: () => live.reload(),
     feed,
-    bodies: new BodyReader({ clock, timeoutMs: settings.bodyTimeoutMs, maxBytes: maxBodyBytesOf(config) }),
+    bodies: new BodyReader({
+      clock,
+      timeoutMs: settings.bodyTimeoutMs,
+      maxBytes: maxBodyBytesOf(settings, supervisor),
+    }),
   });
-  const stopWatching = watchTokensFile(settings.accessTokensFile, {
-    clock,
-    reload: () => {
-      const tokens = tokensOf(settings);
-      access.replaceTokens(tokens);
-      return tokens.length;
-    },
-  });
+  const watches = [
+    watchTokensFile(settings.accessTokensFile, {
+      clock,
+      reload: () => {
+        const tokens = tokensOf(settings);
+        access.replaceTokens(tokens);
+        return tokens.length;
+      },
+    }),
+    watchFile(settings.mcpConfig, {
+      clock,
+      // The file that a start does without may be missing for longer.
+      read: (again) => {
+        if (again || config.serversFileFound) void live.reload({ isQuiet: !again });
+      },
+    }),
+  ];
 
   // What an earlier run left is found before anybody is served. Ending it goes on behind.
   await ledger.reconcile();
   const { count, done } = supervisor.restore();
   if (count > 0) {
     log.info("{count} session(s) of an earlier run hibernate until their clients come back", { count });
-    void done;
+    // They keep the TTLs that they were opened with.
+    void done.then(retune);
   }
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
@@ -132,13 +165,14 @@ async function main(): Promise<void> {
     return fail(`Cannot listen on ${settings.host}:${settings.port}: ${messageOf(error)}`, EXIT_FAILURE);
   }
   supervisor.start();
-  sweeper?.start();
+  sweeper.start();
   lag.start();
   const stopListening = onShutdownSignal({
     clock,
     onFirst: async (signal) => {
       log.info("{signal}: shutting down, {count} session(s) open", { signal, count: supervisor.size });
-      sweeper?.stop();
+      for (const stop of watches) stop();
+      sweeper.stop();
       lag.stop();
       try {
         await supervisor.shutDown(settings.drainMs);
@@ -150,13 +184,13 @@ async function main(): Promise<void> {
           new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
         ]);
         log.info("All closed");
-        stopWatching();
         stopListening();
         await closeLogging();
       } finally {
         Deno.exit(0);
       }
     },
+    onReload: () => void live.reload(),
     onSecond: (signal) => {
       log.warn("{signal} again: not waiting for requests in flight", { signal });
       supervisor.hurry();

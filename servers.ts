@@ -82,23 +82,34 @@ export function supervisedServers(
   config: LimitsConfig & { readonly servers: readonly ServerConfig[] },
   parts: SharedParts,
 ): ConfiguredServer[] {
-  return config.servers.filter((server) => !server.disabled).map((server) => {
-    const { id, transport, session } = server;
-    const effective = effectiveLimits(config, session);
-    const { origins } = effective;
-    const limits = { ...effective.limits, stateful: server.stateful };
-    return {
-      id,
-      limits,
-      origins,
-      fingerprint: fingerprintOf(server),
-      ...bridgeLimits(config, session),
-      ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
-      backend: transport.type === "stdio"
-        ? sourceOf(server, { transport, startTimeoutMs: limits.startTimeoutMs, ...parts })
-        : remoteSource({ server: transport, clock: parts.clock }),
-    };
-  });
+  return config.servers.filter((server) => !server.disabled)
+    .map((server) => supervisedServer(server, config, parts));
+}
+
+/** One of them. */
+export function supervisedServer(
+  server: ServerConfig,
+  config: LimitsConfig,
+  parts: SharedParts,
+): ConfiguredServer {
+  const { id, transport, session } = server;
+  const effective = effectiveLimits(config, session);
+  const { origins } = effective;
+  const limits = { ...effective.limits, stateful: server.stateful };
+  return {
+    id,
+    limits,
+    origins,
+    fingerprint: fingerprintOf(server),
+    ...bridgeLimits(config, session),
+    ...(session.maxSessions !== undefined && { maxSessions: session.maxSessions }),
+    ...(transport.type !== "stdio" && transport.forwardHeaders.length > 0 &&
+      { forwardHeaders: transport.forwardHeaders }),
+    ...(session.maxBodyBytes !== undefined && { maxBodyBytes: session.maxBodyBytes }),
+    backend: transport.type === "stdio"
+      ? sourceOf(server, { transport, startTimeoutMs: limits.startTimeoutMs, ...parts })
+      : remoteSource({ server: transport, clock: parts.clock }),
+  };
 }
 
 /** What a session that outlives the gateway has to find again: what the server starts or reaches, and nothing else. */
@@ -219,32 +230,25 @@ function choose<Value>(own: Value | undefined, general: Value, origin: SettingOr
 
 /** The client's headers that a server's entry hands on, by name in lower case; undefined where there are none. */
 export function forwardedHeadersOf(
-  servers: readonly ServerConfig[],
+  supervisor: { server(serverId: string): Pick<SupervisedServer, "forwardHeaders"> | undefined },
 ): (serverId: string) => readonly string[] | undefined {
-  const names = new Map(
-    servers.flatMap(({ id, transport }) =>
-      transport.type !== "stdio" && transport.forwardHeaders.length > 0
-        ? [[id, transport.forwardHeaders] as const]
-        : []
-    ),
-  );
-  return (serverId) => names.get(serverId);
+  return (serverId) => supervisor.server(serverId)?.forwardHeaders;
 }
 
-/** The longest body for a server, in bytes: its own bound before the gateway's. */
+/** The longest body for a server, in bytes: its own bound, as it is now, before the gateway's. */
 export function maxBodyBytesOf(
-  { settings, servers }: { readonly settings: Settings; readonly servers: readonly ServerConfig[] },
+  { maxBodyBytes }: Pick<Settings, "maxBodyBytes">,
+  supervisor: { server(serverId: string): Pick<SupervisedServer, "maxBodyBytes"> | undefined },
 ): (serverId: string) => number {
-  const own = new Map(servers.map(({ id, session }) => [id, session.maxBodyBytes]));
-  return (serverId) => own.get(serverId) ?? settings.maxBodyBytes;
+  return (serverId) => supervisor.server(serverId)?.maxBodyBytes ?? maxBodyBytes;
 }
 
 /**
  * The shortest time after which the sweeper may find a session expired, in ms; undefined where none ever expires and
  * none may be evicted. Implicit sessions whose id never came back do not count: they end by themselves.
  */
-export function shortestTtlMs(servers: Iterable<SupervisedServer>): number | undefined {
-  const limits = Array.from(servers, ({ limits, bridgeLimits = limits }) => [limits, bridgeLimits]).flat();
+export function shortestTtlMs(inForce: Iterable<SessionLimits>): number | undefined {
+  const limits = Array.from(inForce);
   const ttls = limits.flatMap(({ idleTtlMs, handshakeTtlMs, maxLifetimeMs }) => [
     idleTtlMs,
     handshakeTtlMs,

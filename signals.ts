@@ -4,7 +4,6 @@
  * @module
  */
 import type { Clock } from "./clock.ts";
-import { logger } from "./log.ts";
 
 /**
  * A signal that comes again within this time is the same one: under `deno task` a terminal's Ctrl-C arrives twice.
@@ -19,20 +18,20 @@ export interface ShutdownSignalOptions {
   readonly onFirst: (signal: Deno.Signal) => void;
   /** Each later one that is not the same as the one before. */
   readonly onSecond: (signal: Deno.Signal) => void;
+  /** SIGHUP, where there is no terminal that could have gone away. */
+  readonly onReload: () => void;
   /** Whether the process was started from a terminal, whose end it then shares. */
   readonly hasTerminal?: boolean;
 }
 
-const log = logger("main");
-
 /**
- * Listens for SIGTERM, SIGINT and SIGHUP. SIGHUP says that the terminal went away; without one (a service) it is
- * nothing to die of, and is logged.
+ * Listens for SIGTERM, SIGINT and SIGHUP. SIGHUP says that the terminal went away; without one (a service) it
+ * asks to read the configuration again.
  *
  * @returns Stops listening.
  */
 export function onShutdownSignal(
-  { clock, onFirst, onSecond, hasTerminal = startedFromTerminal() }: ShutdownSignalOptions,
+  { clock, onFirst, onSecond, onReload, hasTerminal = startedFromTerminal() }: ShutdownSignalOptions,
 ): () => void {
   let lastAt: number | undefined;
   const onEnd = (signal: Deno.Signal) => {
@@ -48,10 +47,7 @@ export function onShutdownSignal(
     ["SIGINT", () => onEnd("SIGINT")],
     [
       "SIGHUP",
-      () =>
-        hasTerminal
-          ? onEnd("SIGHUP")
-          : log.info("SIGHUP ignored: the gateway has no terminal that could go away"),
+      () => hasTerminal ? onEnd("SIGHUP") : onReload(),
     ],
   ];
   for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);

@@ -15,7 +15,8 @@ const ADMIN_PRINCIPAL = "admin";
 
 /** The rules that the settings ask for. */
 export function accessOf(settings: Settings, { clock, tokens }: { clock: Clock; tokens: Token[] }): Access {
-  const { accessToken, accessTokensFile, allowedOrigins, allowedHosts, host } = settings;
+  const { accessToken, accessTokensFile, allowedOrigins, allowedHosts, host, authFailuresPerMinute } =
+    settings;
   return new Access({
     clock,
     tokenRequired: accessToken !== undefined || accessTokensFile !== undefined,
@@ -23,6 +24,7 @@ export function accessOf(settings: Settings, { clock, tokens }: { clock: Clock; 
     allowedOrigins,
     allowedHosts,
     onLoopback: isLoopback(host),
+    authFailuresPerMinute,
   });
 }
 

@@ -19,6 +19,16 @@ export interface AdmissionLimits {
   readonly maxSessions: number;
   readonly maxSessionsPerPrincipal: number;
   readonly maxProcesses: number;
+  /** How many sessions each principal may open in a minute; any number unless given. */
+  readonly opensPerMinute?: number;
+  /** What holds for one principal in place of that. Asked each time. */
+  readonly of?: (principal: string) => PrincipalLimits;
+}
+
+/** What one principal has of its own; undefined is what all have. */
+export interface PrincipalLimits {
+  readonly maxSessions?: number | undefined;
+  readonly opensPerMinute?: number | undefined;
 }
 
 /** Whose session it is to be, or is. */
@@ -85,8 +95,9 @@ export class Admission<Opening> {
   /** The limit that an opening meets; undefined where none is met. */
   obstacle(claim: Claim): Obstacle | undefined {
     const { principal, serverId, maxServerSessions } = claim;
-    const { maxSessions, maxSessionsPerPrincipal } = this.#limits;
     if (claim.isRevival) return this.#processObstacle(claim);
+    const { maxSessions, of } = this.#limits;
+    const maxSessionsPerPrincipal = of?.(principal).maxSessions ?? this.#limits.maxSessionsPerPrincipal;
     if (this.#byServer.get(serverId) >= maxServerSessions) {
       return {
         limit: "maxSessions",
@@ -175,6 +186,11 @@ export class Admission<Opening> {
   /** Takes out those that have waited long enough. */
   expired(now: number): Waiting<Opening>[] {
     return this.#take(({ until }) => until <= now);
+  }
+
+  /** Takes out those that are of some kind. */
+  takeWhere(isMeant: (opening: Opening) => boolean): Waiting<Opening>[] {
+    return this.#take(({ opening }) => isMeant(opening));
   }
 
   /** Takes everybody out. */

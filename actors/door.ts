@@ -3,13 +3,14 @@
  *
  * It works inside the supervisor's loop. In this order:
  *
- * 1. A server in quarantine opens nothing (`quarantine.ts`).
- * 2. Where no limit is met the session is opened.
- * 3. Where one is, room is made: what has expired and was not swept yet goes, else, where it is about processes, the session
+ * 1. A principal that opens too many a minute is refused.
+ * 2. A server in quarantine opens nothing (`quarantine.ts`).
+ * 3. Where no limit is met the session is opened.
+ * 4. Where one is, room is made: what has expired and was not swept yet goes, else, where it is about processes, the session
  *    hibernates that may and was idle for the longest, else the idle session of those that count against the limit and may
  *    be evicted whose deadline is nearest. One goes for each opening that meets the limit.
- * 4. The opening waits for room, in fair turns (`admission.ts`), for `ADMISSION_WAIT_MS` at most.
- * 5. Then it is refused, with the limit and a time after which trying again may help.
+ * 5. The opening waits for room, in fair turns (`admission.ts`), for `ADMISSION_WAIT_MS` at most.
+ * 6. Then it is refused, with the limit and a time after which trying again may help.
  *
  * A refused opening has registered nothing, and a client that goes away while it waits has left the queue.
  *
@@ -22,6 +23,7 @@ import { logger } from "../log.ts";
 import { Admission, type AdmissionLimits, type Claim, type Obstacle } from "./admission.ts";
 import { Alarm } from "./alarm.ts";
 import type { Reply } from "./client.ts";
+import { Rate } from "../rate.ts";
 import type { ClientMessage } from "./mail.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Session } from "./session.ts";
@@ -112,6 +114,8 @@ export class Door {
   readonly #quarantines = new Map<string, Quarantine>();
   /** Sessions that try whether their server is well again. */
   readonly #probes = new Set<Session>();
+  /** How often each principal opened. */
+  readonly #openings: Rate;
   #retry = { what: "", after: -Infinity, seconds: 0 };
   #refused = 0;
   /** When a shared child of each server last failed. */
@@ -120,6 +124,7 @@ export class Door {
   constructor(options: DoorOptions) {
     this.#options = options;
     this.#admission = new Admission(options.limits, options.spareProcesses);
+    this.#openings = new Rate({ clock: options.clock });
     this.#alarm = new Alarm<Door>(options.clock, this, (door) => door.#options.ring());
   }
 
@@ -147,6 +152,8 @@ export class Door {
 
   /** Somebody knocks. */
   onOpening(opening: Wish, claim: Claim): void {
+    const tooOften = "session" in opening ? undefined : this.#tooOften(opening.principal);
+    if (tooOften !== undefined) return this.#refuse(opening, tooOften);
     const quarantine = this.#quarantines.get(opening.serverId);
     if (quarantine?.until !== undefined && this.#now < quarantine.until) {
       return this.#refuse(opening, this.#quarantined(opening.serverId, quarantine.until));
@@ -184,10 +191,10 @@ export class Door {
     this.#serve();
   }
 
-  /** The server of a session failed it, and the session lives on. */
-  onServerFailed(session: Session, detail: string): void {
+  /** The server of a session failed it, and the session lives on. `isOld` as in {@link onOver}. */
+  onServerFailed(session: Session, detail: string, { isOld }: { readonly isOld: boolean }): void {
     this.#probes.delete(session);
-    if (this.#isNews(session)) this.#onFailure(session.serverId, detail);
+    if (!isOld && this.#isNews(session)) this.#onFailure(session.serverId, detail);
   }
 
   /** A session gave its backend back: that it may have been a probe tells nothing. */
@@ -201,13 +208,39 @@ export class Door {
     this.#serve();
   }
 
-  /** A session is over. It no longer counts, though its process may. */
-  onOver(session: Session): void {
+  /**
+   * The servers were replaced.
+   *
+   * @param gone Those that are served no longer as they were: how often they failed tells nothing any more.
+   * @param refusalOf Why nothing is opened at a server.
+   */
+  onServers(gone: readonly string[], refusalOf: (serverId: string) => Failure | undefined): void {
+    for (const serverId of gone) {
+      this.#quarantines.delete(serverId);
+      this.#lastSharedFailure.delete(serverId);
+    }
+    for (const session of this.#probes) if (gone.includes(session.serverId)) this.#probes.delete(session);
+    // Sessions that hibernate keep what they were opened with.
+    const isRefused = (wish: Wish) => !("session" in wish) && refusalOf(wish.serverId) !== undefined;
+    for (const { opening } of this.#admission.takeWhere(isRefused)) {
+      this.#refuse(opening, refusalOf(opening.serverId)!);
+    }
+    // Of others there may be more now.
+    this.#serve();
+  }
+
+  /**
+   * A session is over. It no longer counts, though its process may.
+   *
+   * @param isOld Whether its server is no longer served as it was when it was opened: then its failure is no news of it.
+   */
+  onOver(session: Session, { isOld }: { readonly isOld: boolean }): void {
     this.#admission.over(session);
     const { serverId, serverFailure } = session;
     const isProbe = this.#probes.delete(session);
-    if (serverFailure !== undefined && this.#isNews(session)) this.#onFailure(serverId, serverFailure);
-    else if (isProbe) this.#quarantines.get(serverId)?.abandoned();
+    if (serverFailure !== undefined && !isOld && this.#isNews(session)) {
+      this.#onFailure(serverId, serverFailure);
+    } else if (isProbe) this.#quarantines.get(serverId)?.abandoned();
     this.#serve();
   }
 
@@ -311,6 +344,19 @@ export class Door {
     const reason = this.#quarantines.get(serverId)?.reason;
     const retryAfterS = Math.max(MIN_RETRY_S, Math.ceil((until - this.#now) / 1000));
     return { code: "serverQuarantined", detail: reason, retryAfterS };
+  }
+
+  /** A principal opens one more: why it may not. */
+  #tooOften(principal: string): Failure | undefined {
+    const { limits } = this.#options;
+    const perMinute = limits.of?.(principal).opensPerMinute ?? limits.opensPerMinute ?? 0;
+    const waitMs = this.#openings.take(principal, perMinute);
+    if (waitMs === 0) return undefined;
+    return {
+      code: "openedTooOften",
+      detail: `${perMinute} a minute`,
+      retryAfterS: Math.ceil(waitMs / 1000),
+    };
   }
 
   #limited(obstacle: Obstacle): Failure {

@@ -4,6 +4,10 @@
  * What sessions of a server share is their context. New sessions get the one with the server's limits; a session that
  * was opened with other limits keeps those, in a context of its own that it shares with others like it.
  *
+ * The servers can be replaced while sessions are open. One that was removed, or whose backends come from elsewhere now,
+ * is **drained** where it has sessions: it gets no new ones, those that it has go on as they were opened, and when the
+ * last of them is gone its source is closed. Until then its processes count.
+ *
  * It works inside the supervisor's loop.
  *
  * @module
@@ -34,21 +38,41 @@ export interface SupervisedServer {
   readonly bridgeOrigins?: Readonly<Record<string, string>>;
   /** Whether it is a command that only requests to the bridge name: to all others it does not exist. */
   readonly bridgeOnly?: true;
+  /** The client's headers that are handed on to it, in lower case; none unless given. */
+  readonly forwardHeaders?: readonly string[];
+  /** The longest body of a request to it, in bytes; as for all servers unless given. */
+  readonly maxBodyBytes?: number;
 }
 
-/** What the sessions of all servers share. */
-export type CommonContext = Omit<
-  SessionContext,
-  "serverId" | "limits" | "limitsText" | "fingerprint" | "openBackend" | "startsProcess" | "gaps"
->;
+/** What contexts of servers differ in. */
+type OfServer =
+  | "serverId"
+  | "limits"
+  | "limitsText"
+  | "fingerprint"
+  | "openBackend"
+  | "startsProcess"
+  | "gaps";
+
+/** What the sessions of all servers share, and who is told of them. */
+export interface CommonContext extends Omit<SessionContext, OfServer | "onOver" | "onServerFailed"> {
+  /** Its server, as a session was opened with it, may be one that is drained. */
+  readonly onServerFailed: (session: Session, detail: string, served: Served) => void;
+  readonly onOver: (session: Session, served: Served) => void;
+}
 
 /** See the module's documentation. */
 export class Roster {
+  readonly #common: CommonContext;
   /** Those that are configured, by id. */
-  readonly #served: ReadonlyMap<string, Served>;
+  #served: ReadonlyMap<string, Served> = new Map();
+  /** Those that are no longer and still hold something. */
+  readonly #drained = new Set<Served>();
+  #started = false;
 
   constructor(servers: Iterable<SupervisedServer>, common: CommonContext) {
-    this.#served = new Map(Array.from(servers, (server) => [server.id, new Served(server, common)]));
+    this.#common = common;
+    this.replace(servers);
   }
 
   /** The servers that are configured. */
@@ -61,9 +85,51 @@ export class Roster {
     return this.#served.get(serverId);
   }
 
+  /** A server that is configured, else one of that id that is drained: its sessions may still be asked for. */
+  known(serverId: string): Served | undefined {
+    return this.#served.get(serverId) ?? this.#drained.values().find(({ server }) => server.id === serverId);
+  }
+
+  /**
+   * The servers are these now. One that comes with the same `backend` as before keeps what it has started, and its new
+   * sessions get what else has changed; others are drained.
+   *
+   * @returns The ids of those that are served no longer as they were: new ones of the same id owe nothing to them.
+   */
+  replace(servers: Iterable<SupervisedServer>): readonly string[] {
+    const before = this.#served;
+    const now = new Map<string, Served>();
+    const fresh: Served[] = [];
+    for (const server of servers) {
+      const known = before.get(server.id);
+      if (known?.server.backend === server.backend) {
+        known.update(server);
+        now.set(server.id, known);
+        continue;
+      }
+      const served = new Served(server, this.#common, {
+        before: this.known(server.id),
+        onUnused: (served) => this.#onUnused(served),
+      });
+      now.set(server.id, served);
+      fresh.push(served);
+    }
+    this.#served = now;
+    const gone = Array.from(before.values()).filter((served) => now.get(served.server.id) !== served);
+    for (const served of gone) this.#drain(served);
+    if (this.#started) { for (const { source } of fresh) if (!("code" in source)) source.start(); }
+    return gone.map(({ server }) => server.id);
+  }
+
+  /** Every set of limits that some session may have. */
+  *limits(): Iterable<SessionLimits> {
+    for (const served of this.#all()) yield* served.limits();
+  }
+
   /** Begins to start processes ahead, where servers want that. */
   start(): void {
-    for (const source of this.#sources()) source.start();
+    this.#started = true;
+    for (const { source } of this.#served.values()) if (!("code" in source)) source.start();
   }
 
   /** Processes that belong to no session. */
@@ -81,34 +147,75 @@ export class Roster {
     await Promise.all(this.#sources().map((source) => source.close(pace)));
   }
 
+  #drain(served: Served): void {
+    const { source } = served;
+    if ("code" in source) return;
+    this.#drained.add(served);
+    served.drain();
+    source.retire();
+    if (served.sessions === 0) this.#onUnused(served);
+  }
+
+  /** A drained one has no sessions any more. Its processes count until they are gone. */
+  #onUnused(served: Served): void {
+    if ("code" in served.source) return;
+    void served.source.close().finally(() => this.#drained.delete(served));
+  }
+
+  #all(): Served[] {
+    return [...this.#served.values(), ...this.#drained];
+  }
+
   #sources(): BackendSource[] {
-    return Array.from(this.#served.values()).flatMap(({ source }) => "code" in source ? [] : [source]);
+    return this.#all().flatMap(({ source }) => "code" in source ? [] : [source]);
   }
 }
 
-/** One server, in one version of its configuration. */
+/** How to make a {@link Served}. */
+export interface ServedOptions {
+  /** What it replaces: how long sessions lay idle is known from there. */
+  readonly before: Served | undefined;
+  /** Called when it is drained and the last of its sessions is gone. */
+  readonly onUnused: (served: Served) => void;
+}
+
+/** One server, from when its backends come from {@link Served.source} until they come from elsewhere. */
 export class Served {
-  readonly server: SupervisedServer;
   /** Where its backends come from, or why there are none. */
   readonly source: BackendSource | Failure;
   /** How long its sessions lay idle. */
-  readonly gaps = new IdleGaps();
+  readonly gaps: IdleGaps;
   /** The same for those of kind `bridge`, whose clients come back in another rhythm. */
-  readonly #bridgeGaps = new IdleGaps();
-  /** What new sessions get. */
-  readonly context: SessionContext;
+  readonly #bridgeGaps: IdleGaps;
   readonly #common: CommonContext;
-  /** All contexts by the value of their limits. */
-  readonly #contexts = new Map<string, SessionContext>();
+  readonly #onUnused: (served: Served) => void;
+  /** All contexts by the value of their limits. Who has one keeps it; the rest may go. */
+  readonly #contexts = new Map<string, WeakRef<SessionContext>>();
+  #server: SupervisedServer;
+  #context: SessionContext;
   /** Sessions that hold something and may ask {@link source} for a backend. */
   #sessions = 0;
+  #drained = false;
 
-  constructor(server: SupervisedServer, common: CommonContext) {
+  constructor(server: SupervisedServer, common: CommonContext, { before, onUnused }: ServedOptions) {
     const { backend, limits } = server;
-    this.server = server;
+    this.#server = server;
     this.source = typeof backend === "function" ? perSessionSource(backend) : backend;
+    this.gaps = before?.gaps ?? new IdleGaps();
+    this.#bridgeGaps = before === undefined ? new IdleGaps() : before.#bridgeGaps;
     this.#common = common;
-    this.context = this.contextWith(limits);
+    this.#onUnused = onUnused;
+    this.#context = this.contextWith(limits);
+  }
+
+  /** As it is configured. */
+  get server(): SupervisedServer {
+    return this.#server;
+  }
+
+  /** What new sessions get. */
+  get context(): SessionContext {
+    return this.#context;
   }
 
   /** How many sessions there are that still hold something. */
@@ -116,16 +223,37 @@ export class Served {
     return this.#sessions;
   }
 
+  /** Whether it is configured no longer and only finishes what it has. */
+  get drained(): boolean {
+    return this.#drained;
+  }
+
   /** A session of this server was made. Its end is noted by itself. */
   opened(): void {
     this.#sessions++;
   }
 
+  /** It is configured like this now, with the same `backend`. Sessions keep what they were opened with. */
+  update(server: SupervisedServer): void {
+    this.#server = server;
+    this.#context = this.contextWith(server.limits);
+  }
+
+  /** It is configured no longer. */
+  drain(): void {
+    this.#drained = true;
+  }
+
   /** The context of sessions with these limits: the same one for equal limits, so that it costs a session nothing. */
   contextWith(limits: SessionLimits): SessionContext {
     const key = keyOf(limits);
-    let context = this.#contexts.get(key);
-    if (context === undefined) this.#contexts.set(key, context = this.#contextOf(limits));
+    const known = this.#contexts.get(key)?.deref();
+    if (known !== undefined) return known;
+    for (const [key, context] of this.#contexts) {
+      if (context.deref() === undefined) this.#contexts.delete(key);
+    }
+    const context = this.#contextOf(limits);
+    this.#contexts.set(key, new WeakRef(context));
     return context;
   }
 
@@ -144,6 +272,16 @@ export class Served {
     };
   }
 
+  /** Every set of limits that some session of it may have. */
+  *limits(): Iterable<SessionLimits> {
+    const { bridgeLimits } = this.#server;
+    if (bridgeLimits !== undefined && !this.#drained) yield bridgeLimits;
+    for (const context of this.#contexts.values()) {
+      const limits = context.deref()?.limits;
+      if (limits !== undefined) yield limits;
+    }
+  }
+
   #contextOf(limits: SessionLimits): SessionContext {
     const { source, gaps, server: { id, fingerprint = "" } } = this;
     return {
@@ -155,9 +293,12 @@ export class Served {
       startsProcess: () => !("code" in source) && source.startsProcess,
       gaps,
       openBackend: "code" in source ? cannotOpen : source.open,
-      onEnded: (session: Session) => {
+      onServerFailed: (session, detail) => this.#common.onServerFailed(session, detail, this),
+      onOver: (session) => this.#common.onOver(session, this),
+      onEnded: (session) => {
         this.#sessions--;
         this.#common.onEnded(session);
+        if (this.#drained && this.#sessions === 0) this.#onUnused(this);
       },
     };
   }

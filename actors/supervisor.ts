@@ -7,6 +7,7 @@
  * | message | from | meaning |
  * | --- | --- | --- |
  * | mail `open` | a route | a client opens a session |
+ * | signal `servers` | whoever read the configuration | the servers are these now |
  * | signal `over` | a session | it is over and no longer counts |
  * | signal `ended` | a session | it holds nothing any more |
  * | signal `active` | a session | its server answered `initialize` |
@@ -30,6 +31,7 @@
  * @module
  */
 import { type ClosePace, HURRIED_PACE, SHUTDOWN_PACE } from "../backends/backend.ts";
+import type { BackendSource } from "../backends/source.ts";
 import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
 import { reportFault } from "../fault.ts";
@@ -46,13 +48,13 @@ import { TtlScale } from "./pressure.ts";
 import { Records } from "./records.ts";
 import { takeUp, tombstoneOfLost } from "./restore.ts";
 import { Session } from "./session.ts";
-import type { Slumbers } from "./session_options.ts";
-import { Roster, type SupervisedServer } from "./roster.ts";
+import type { SessionLimits, Slumbers } from "./session_options.ts";
+import { Roster, type Served, type SupervisedServer } from "./roster.ts";
 import { Tombstones } from "./tombstones.ts";
 
 export type { ClientMessage, Mail, OpenStream } from "./mail.ts";
 export type { Verdict } from "./account.ts";
-export type { AdmissionLimits } from "./admission.ts";
+export type { AdmissionLimits, PrincipalLimits } from "./admission.ts";
 export type { BridgeOpening, Door, Opening } from "./door.ts";
 export { END_REASONS, type EndReason } from "./end_reason.ts";
 export type { Events, GatewayEvent } from "./events.ts";
@@ -105,10 +107,17 @@ const TOMBSTONES = 10_000;
 
 type Signal =
   | {
-    readonly tag: "active" | "wake" | "hibernated" | "released" | "over" | "ended";
+    readonly tag: "active" | "wake" | "hibernated" | "released" | "ended";
     readonly session: Session;
   }
-  | { readonly tag: "failed"; readonly session: Session; readonly detail: string }
+  | {
+    readonly tag: "failed";
+    readonly session: Session;
+    readonly detail: string;
+    readonly served: Served;
+  }
+  | { readonly tag: "over"; readonly session: Session; readonly served: Served }
+  | { readonly tag: "servers"; readonly servers: readonly SupervisedServer[]; readonly done: () => void }
   | { readonly tag: "waited" }
   | { readonly tag: "gone"; readonly opening: Wish }
   | { readonly tag: "drain"; readonly drainMs: number }
@@ -173,9 +182,10 @@ export class Supervisor {
       onActive: (session) => this.#inbox.signal({ tag: "active", session }),
       onWake: (session) => this.#inbox.signal({ tag: "wake", session }),
       onHibernated: (session) => this.#inbox.signal({ tag: "hibernated", session }),
-      onServerFailed: (session, detail) => this.#inbox.signal({ tag: "failed", session, detail }),
+      onServerFailed: (session, detail, served) =>
+        this.#inbox.signal({ tag: "failed", session, detail, served }),
       onReleased: (session) => this.#inbox.signal({ tag: "released", session }),
-      onOver: (session) => this.#inbox.signal({ tag: "over", session }),
+      onOver: (session, served) => this.#inbox.signal({ tag: "over", session, served }),
       onEnded: (session) => this.#inbox.signal({ tag: "ended", session }),
     });
     this.#inbox = new Inbox<Supervisor, Opening, Signal>(this, {
@@ -256,10 +266,37 @@ export class Supervisor {
     return this.#roster.servers;
   }
 
-  /** Whether a server by that id is configured. One that only the bridge knows is none. */
+  /**
+   * Whether a server by that id is configured, or was while sessions of it were opened that still hold something. One
+   * that only the bridge knows is none.
+   */
   hasServer(serverId: string): boolean {
-    const served = this.#roster.get(serverId);
+    const served = this.#roster.known(serverId);
     return served !== undefined && served.server.bridgeOnly !== true;
+  }
+
+  /** The server of that id, also one that is drained or that only the bridge knows. */
+  server(serverId: string): SupervisedServer | undefined {
+    return this.#roster.known(serverId)?.server;
+  }
+
+  /** Every set of limits that some session may have: those of new ones, and those that others were opened with. */
+  get limitsInForce(): Iterable<SessionLimits> {
+    return this.#roster.limits();
+  }
+
+  /**
+   * Replaces the servers, between two messages: whatever is handled before sees the old ones, whatever comes later the
+   * new ones. Sessions keep what they were opened with. Openings that wait for a server that is gone are refused. Does
+   * nothing during a shutdown.
+   *
+   * @param servers One that is as it was should come with the `backend` that it had: it goes on with what it has started.
+   * @returns Resolves when that is done.
+   */
+  replaceServers(servers: readonly SupervisedServer[]): Promise<void> {
+    const { promise, resolve: done } = Promise.withResolvers<void>();
+    this.#inbox.signal({ tag: "servers", servers, done });
+    return promise;
   }
 
   /** Every session that still holds something, oldest first. */
@@ -279,8 +316,10 @@ export class Supervisor {
 
   /** The session of that id, where it is this server's and this principal's. It may have expired by now. */
   find(serverId: string, sessionId: string, principal: string): Session | undefined {
-    const session = this.#sessions.get(sessionId) ?? this.#recognize(sessionId);
-    return session?.serverId === serverId && session.principal === principal ? session : undefined;
+    const theirs = (session: Session | undefined) =>
+      session?.serverId === serverId && session.principal === principal ? session : undefined;
+    // Somebody else's is looked for as long as one that is not there.
+    return theirs(this.#sessions.get(sessionId)) ?? theirs(this.#recognize(sessionId));
   }
 
   /** Somebody comes with an id that may be that of a session which an earlier run left. */
@@ -318,7 +357,8 @@ export class Supervisor {
     const tombstone = this.tombstones.get(publicHandle(sessionId));
     const isTheirs = tombstone?.serverId === serverId && tombstone.principal === principal;
     if (!isTheirs) return notFound(undefined);
-    if (request) noteMissed(tombstone.verdict, this.#roster.get(serverId)!.context);
+    const context = this.#roster.known(serverId)?.context;
+    if (request && context !== undefined) noteMissed(tombstone.verdict, context);
     return notFound(tombstone.verdict);
   }
 
@@ -334,7 +374,7 @@ export class Supervisor {
 
   /** How long sessions of a server lay idle. */
   gapsOf(serverId: string): IdleGaps | undefined {
-    return this.#roster.get(serverId)?.gaps;
+    return this.#roster.known(serverId)?.gaps;
   }
 
   /** Opens a session, or says in the opener's reply why not. A refused opening leaves nothing behind. */
@@ -361,22 +401,38 @@ export class Supervisor {
 
   #onOpen(opening: Opening): void {
     const { serverId, principal, opener } = opening;
-    const served = this.#roster.get(serverId);
-    if (served === undefined) {
-      return opener.reply.fail({ code: "serverNotFound", detail: JSON.stringify(serverId) });
-    }
-    if (this.#drain !== undefined) return opener.reply.fail({ code: "shuttingDown" });
-    const { source, server: { maxSessions: maxServerSessions = Infinity } } = served;
-    if ("code" in source) return opener.reply.fail(source);
+    const refused = this.#refusalOf(serverId);
+    if (refused !== undefined) return opener.reply.fail(refused);
+    const roster = this.#roster;
+    // Asked each time: while it waits the server may change. One that is gone is refused in that turn.
+    const source = () => roster.get(serverId)!.source as BackendSource;
     this.#door.onOpening(opening, {
       principal,
       serverId,
-      maxServerSessions,
-      ownsProcess: source.ownsProcess,
+      get maxServerSessions() {
+        return roster.get(serverId)!.server.maxSessions ?? Infinity;
+      },
+      get ownsProcess() {
+        return source().ownsProcess;
+      },
       get startsProcess() {
-        return source.startsProcess;
+        return source().startsProcess;
       },
     });
+  }
+
+  /** Why no session of a server is opened, whatever the limits. */
+  #refusalOf(serverId: string): Failure | undefined {
+    const served = this.#roster.get(serverId);
+    if (served === undefined) return { code: "serverNotFound", detail: JSON.stringify(serverId) };
+    if (this.#drain !== undefined) return { code: "shuttingDown" };
+    return "code" in served.source ? served.source : undefined;
+  }
+
+  #onServers(servers: readonly SupervisedServer[]): void {
+    if (this.#drain !== undefined) return;
+    const gone = this.#roster.replace(servers);
+    this.#door.onServers(gone, (serverId) => this.#refusalOf(serverId));
   }
 
   #revive({ session }: Revival): Session | undefined {
@@ -421,13 +477,16 @@ export class Supervisor {
       case "wake":
         return this.#onWake(signal.session);
       case "failed":
-        return this.#door.onServerFailed(signal.session, signal.detail);
+        return this.#door.onServerFailed(signal.session, signal.detail, { isOld: signal.served.drained });
       case "hibernated":
         return this.#door.onHibernated(signal.session);
       case "released":
         return this.#door.onReleased(signal.session);
       case "over":
-        return this.#door.onOver(signal.session);
+        return this.#door.onOver(signal.session, { isOld: signal.served.drained });
+      case "servers":
+        this.#onServers(signal.servers);
+        return signal.done();
       case "ended":
         this.#forget(signal.session);
         this.#door.onClosed(signal.session);

@@ -54,8 +54,8 @@ const ASKED_AT_ONCE = 64;
 /** How to make a {@link Sweeper}. */
 export interface SweeperOptions {
   readonly clock: Clock;
-  /** The shortest TTL that is configured, in ms; above 0. */
-  readonly shortestTtlMs: number;
+  /** The shortest TTL that is configured, in ms; above 0. Undefined where nothing expires: then it rests. */
+  readonly shortestTtlMs: number | undefined;
   /** The sessions to ask. */
   readonly sessions: () => Iterable<Session>;
   /** Where pressure is read; nothing is scarce unless given. */
@@ -90,6 +90,9 @@ export class Sweeper {
   readonly #inbox: Inbox<Sweeper, never, Signal>;
   readonly #alarm: Alarm<Sweeper>;
   readonly #closing: ClosingQueue;
+  /** Undefined while it rests. */
+  #shortestTtlMs: number | undefined;
+  #started = false;
   #stopped = false;
   #ticking = false;
   /** Somebody was refused something since the last sweep began. */
@@ -105,13 +108,12 @@ export class Sweeper {
 
   constructor(options: SweeperOptions) {
     const { clock, shortestTtlMs, scale, closeConcurrency = CLOSE_CONCURRENCY } = options;
-    if (!(shortestTtlMs > 0 && Number.isFinite(shortestTtlMs))) {
-      throw new RangeError(`Cannot sweep: shortestTtlMs must be above 0 and finite, got ${shortestTtlMs}`);
-    }
+    assertTtl(shortestTtlMs);
     this.#options = options;
     this.#clock = clock;
-    this.#scale = scale ?? new TtlScale({ minTtlMs: shortestTtlMs });
-    this.#intervalMs = this.#toldMs = longestInterval(shortestTtlMs);
+    this.#scale = scale ?? new TtlScale({ minTtlMs: shortestTtlMs ?? 0 });
+    this.#shortestTtlMs = shortestTtlMs;
+    this.#intervalMs = this.#toldMs = shortestTtlMs === undefined ? Infinity : longestInterval(shortestTtlMs);
     this.#closing = new ClosingQueue(clock, closeConcurrency);
     this.#inbox = new Inbox<Sweeper, never, Signal>(this, {
       maxMail: 1,
@@ -124,8 +126,36 @@ export class Sweeper {
 
   /** Begins to sweep, one interval from now. */
   start(): void {
+    this.#started = true;
     this.#nextSweepAt = this.#clock.now() + this.#intervalMs;
     this.#sleep();
+  }
+
+  /**
+   * Another TTL is the shortest now. The next sweep comes no later than it would where it had been so from the start;
+   * undefined ends sweeping until it is called again.
+   */
+  retune(shortestTtlMs: number | undefined): void {
+    assertTtl(shortestTtlMs);
+    if (shortestTtlMs === this.#shortestTtlMs) return;
+    const wasResting = this.resting;
+    this.#shortestTtlMs = shortestTtlMs;
+    if (shortestTtlMs === undefined) {
+      this.#intervalMs = this.#toldMs = this.#nextSweepAt = Infinity;
+      this.#alarm.off();
+      return;
+    }
+    const longestMs = longestInterval(this.#scale.effective(shortestTtlMs));
+    if (wasResting) this.#toldMs = longestMs;
+    this.#intervalMs = Math.min(this.#intervalMs, longestMs);
+    this.#nextSweepAt = Math.min(this.#nextSweepAt, this.#clock.now() + this.#intervalMs);
+    // A tick that runs goes to sleep by itself.
+    if (this.#started && !this.#ticking) this.#sleep();
+  }
+
+  /** Whether nothing expires, so that nothing is swept and no pressure is read. */
+  get resting(): boolean {
+    return this.#shortestTtlMs === undefined;
   }
 
   /** Sweeps no more. A sweep that runs goes on to its end. Idempotent. */
@@ -172,7 +202,7 @@ export class Sweeper {
   }
 
   #run(): void {
-    if (this.#ticking || this.#stopped) return;
+    if (this.#ticking || this.#stopped || this.resting) return;
     this.#ticking = true;
     this.#alarm.off();
     void this.#tick()
@@ -181,7 +211,7 @@ export class Sweeper {
   }
 
   #sleep(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.resting) return;
     const readAt = this.#options.pressure === undefined ? Infinity : this.#clock.now() + READ_EVERY_MS;
     this.#alarm.at(Math.min(this.#nextSweepAt, readAt));
   }
@@ -199,7 +229,8 @@ export class Sweeper {
   /** Takes a reading for what holds from now on. Whether TTLs are shorter than before. */
   #apply(reading: PressureReading): boolean {
     this.#reading = reading;
-    const { shortestTtlMs, events } = this.#options;
+    const { events } = this.#options;
+    const shortestTtlMs = this.#shortestTtlMs ?? 0;
     const [sBefore, ttlBefore] = [this.#scale.s, this.#scale.effective(shortestTtlMs)];
     if (reading.memory >= EVICT_FROM) this.#evicting = true;
     if (!this.#scale.set(reading.memory)) return false;
@@ -292,7 +323,8 @@ export class Sweeper {
 
   /** Chooses the interval until the next sweep, and says why. */
   #choose(findings: Parameters<typeof nextInterval>[2]): IntervalCause {
-    const ttlMs = this.#scale.effective(this.#options.shortestTtlMs);
+    if (this.#shortestTtlMs === undefined) return "no change";
+    const ttlMs = this.#scale.effective(this.#shortestTtlMs);
     const { intervalMs, cause } = nextInterval(this.#intervalMs, ttlMs, findings);
     this.#intervalMs = intervalMs;
     if (intervalMs >= 2 * this.#toldMs || intervalMs * 2 <= this.#toldMs) {
@@ -305,6 +337,12 @@ export class Sweeper {
     }
     return cause;
   }
+}
+
+/** @throws {RangeError} If nothing could be swept by it. */
+function assertTtl(shortestTtlMs: number | undefined): void {
+  if (shortestTtlMs === undefined || (shortestTtlMs > 0 && Number.isFinite(shortestTtlMs))) return;
+  throw new RangeError(`Cannot sweep: shortestTtlMs must be above 0 and finite, got ${shortestTtlMs}`);
 }
 
 /** Sessions whose end is begun in one turn. Most ends wait for a process; where none does, others get their turn. */

@@ -126,6 +126,11 @@ export class PrewarmSource implements BackendSource, WarmPool {
     return true;
   }
 
+  /** Sessions own what they have, and open the rest cold. */
+  retire(): void {
+    void this.close();
+  }
+
   async close(pace?: ClosePace): Promise<void> {
     this.#state = "closed";
     this.#cancelLook?.();

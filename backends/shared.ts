@@ -75,6 +75,11 @@ export class SharedSource implements BackendSource {
     return true;
   }
 
+  /** What a session uses stays for it; the rest goes. */
+  retire(): void {
+    while (this.yieldOne());
+  }
+
   async close(pace?: ClosePace): Promise<void> {
     this.#closed = true;
     for (const child of this.#leaving.keys()) void child.close(pace);

@@ -45,6 +45,11 @@ export interface BackendSource {
    */
   yieldOne(): boolean;
   /**
+   * No sessions come here any more but those that have been here: gives back what was started ahead, and starts nothing
+   * ahead again. {@link open} goes on as before, for them. Idempotent.
+   */
+  retire(): void;
+  /**
    * Ends everything that no session owns and starts nothing more. Idempotent: all calls resolve when nothing of it is
    * left, and a later one may only make it faster. Never rejects. Sessions close their own backends; those that share a
    * child which is closed here get its `exit`.
@@ -82,6 +87,7 @@ export function perSessionSource(open: OpenBackend): BackendSource {
     owns: () => false,
     start() {},
     yieldOne: () => false,
+    retire() {},
     close: () => Promise.resolve(),
   };
 }

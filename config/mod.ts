@@ -8,7 +8,7 @@ import { parse } from "@std/dotenv";
 import { type BridgeCommand, loadBridgeCommands } from "./bridge_commands.ts";
 import { ConfigError } from "./config_error.ts";
 import { type ReadFile, readText } from "./read_text.ts";
-import { loadServers } from "./servers.ts";
+import { loadServers, type ServersResult } from "./servers.ts";
 import { readSettings, type Variables } from "./settings.ts";
 import type { ServerConfig, SettingOrigins, Settings } from "./types.ts";
 
@@ -21,6 +21,8 @@ export {
 export { ConfigError } from "./config_error.ts";
 export { type SettingRow, settingsTable } from "./settings.ts";
 export { loadTokens, type TokenEntry } from "./tokens_file.ts";
+export { watchFile } from "./file_watch.ts";
+export { diffServers, isEmpty, isOfBackend } from "./servers_diff.ts";
 export { watchTokensFile } from "./tokens_watch.ts";
 export type * from "./types.ts";
 
@@ -59,7 +61,7 @@ export type ConfigResult =
  * @throws {ConfigError} On the first mistake; exit code 2 is for the caller.
  */
 export function loadConfig({ args, env, cwd, ...options }: ConfigSources): ConfigResult {
-  const dotenv = parseDotenv(readText(join(cwd, ".env"), { name: ".env", ...options }) ?? "");
+  const dotenv = readDotenv(cwd, options);
   const result = readSettings({ args, env, dotenv });
   if (result.kind !== "settings") return result;
   const { settings, origins } = result;
@@ -84,6 +86,28 @@ export function loadConfig({ args, env, cwd, ...options }: ConfigSources): Confi
     warnings: [...result.warnings, ...warnings],
     serversFileFound: found,
   };
+}
+
+/**
+ * Reads the servers file again, and `.env` for what its `${VAR}` see. Settings stay as they were.
+ *
+ * @throws {ConfigError} On the first mistake, and where the file is gone.
+ */
+export function reloadServers(
+  { mcpConfig }: Pick<Settings, "mcpConfig">,
+  { env, cwd, ...options }: Omit<ConfigSources, "args">,
+): ServersResult {
+  // A file that is gone is not one that names no servers.
+  return loadServers(mcpConfig, {
+    named: true,
+    env: { ...readDotenv(cwd, options), ...env },
+    cwd,
+    ...options,
+  });
+}
+
+function readDotenv(cwd: string, options: Pick<ConfigSources, "readFile">): Record<string, string> {
+  return parseDotenv(readText(join(cwd, ".env"), { name: ".env", ...options }) ?? "");
 }
 
 function parseDotenv(text: string): Record<string, string> {

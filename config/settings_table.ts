@@ -179,6 +179,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: "2000",
     help: "How long an opening waits for room where one of these limits is met; 0 refuses at once",
   },
+  opensPerMinute: {
+    ...whole("N", "a whole number", 0, MAX_COUNT),
+    variable: "OPENS_PER_MINUTE",
+    fallback: "3000",
+    help: "Sessions that each principal may open in a minute, and as many at once; 0 is any number",
+  },
   tombstones: {
     ...whole("N", "a whole number", 0, MAX_TOMBSTONES),
     variable: "TOMBSTONES",
@@ -293,6 +299,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     variable: "ACCESS_TOKENS_FILE",
     fallback: undefined,
     help: "JSON file with the tokens of many principals; read again when it changes",
+  },
+  authFailuresPerMinute: {
+    ...whole("N", "a whole number", 0, MAX_COUNT),
+    variable: "AUTH_FAILURES_PER_MINUTE",
+    fallback: "60",
+    help: "Wrong tokens from one address in a minute, beyond which they get 429; 0 is any number",
   },
   adminToken: {
     ...checked("TOKEN", "visible ASCII characters", isToken),

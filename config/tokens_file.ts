@@ -3,11 +3,13 @@
  *
  *     {
  *       "tokens": [
- *         { "principal": "alice", "sha256": "<64 hexadecimal digits>", "servers": ["files"], "expires": "2027-01-31" }
+ *         { "principal": "alice", "sha256": "<64 hexadecimal digits>", "servers": ["files"], "expires": "2027-01-31",
+ *           "maxSessions": 20, "opensPerMinute": 60 }
  *       ]
  *     }
  *
- * `servers` and `expires` may be left out. A principal may have several tokens: that is how one is rotated.
+ * All but `principal` and `sha256` may be left out. A principal may have several tokens: that is how one is rotated. Its
+ * limits are its own and not its tokens', so each of them has to say the same.
  *
  * @module
  */
@@ -17,6 +19,7 @@ import { ConfigError, oneLine } from "./config_error.ts";
 import { parseJsonc, type Path } from "./jsonc.ts";
 import { type ReadFile, readText } from "./read_text.ts";
 import { Report, throwFirst } from "./report.ts";
+import { MAX_COUNT } from "./settings_table.ts";
 
 /** One token that lets somebody in. */
 export interface TokenEntry {
@@ -27,6 +30,9 @@ export interface TokenEntry {
   readonly servers: ReadonlySet<string> | undefined;
   /** Wall time in ms from which it is good for nothing; undefined is never. */
   readonly expiresAtMs: number | undefined;
+  /** What the principal has of its own, in place of the settings; 0 is any number. */
+  readonly maxSessions?: number;
+  readonly opensPerMinute?: number;
 }
 
 /** Has the token of its own that is `ADMIN_TOKEN`; one of this name here would share its sessions and no more. */
@@ -34,6 +40,10 @@ const RESERVED = "admin";
 
 const EXPIRES =
   "a date such as 2027-01-31 (its start in UTC), or a time with its zone such as 2027-01-31T18:00:00Z";
+
+const A_LIMIT = `a whole number from 0 to ${MAX_COUNT}; 0 is any number`;
+const LIMIT = z.int(A_LIMIT).min(0, A_LIMIT).max(MAX_COUNT, A_LIMIT);
+const LIMITS = ["maxSessions", "opensPerMinute"] as const;
 
 const ENTRY = z.strictObject({
   principal: z.string("a name").regex(
@@ -44,6 +54,8 @@ const ENTRY = z.strictObject({
   servers: z.array(z.string("a server's name"), "a list of server names").optional(),
   // Not all that Date.parse takes: to it "1" is a day in 2001, and 31 February one in March.
   expires: z.union([z.iso.date(), z.iso.datetime({ offset: true })], EXPIRES).optional(),
+  maxSessions: LIMIT.optional(),
+  opensPerMinute: LIMIT.optional(),
 }, { error: notAnObject });
 const FILE = z.strictObject(
   { tokens: z.array(ENTRY, 'a list of {"principal": …, "sha256": …}') },
@@ -85,13 +97,20 @@ export function loadTokens(
       report.mistake(["tokens", index, "sha256"], "belongs to another principal too: one for each token");
     }
     owners.set(hash, principal);
+    const first = tokens.find((token) => token.principal === principal)!;
+    for (const name of LIMITS) {
+      if (tokens[index]![name] === first[name]) continue;
+      report.mistake(["tokens", index, name], "differs from that of another token of this principal");
+    }
   }
   report.settle();
-  return tokens.map(({ principal, sha256, servers, expires }) => ({
+  return tokens.map(({ principal, sha256, servers, expires, maxSessions, opensPerMinute }) => ({
     principal,
     digest: Uint8Array.fromHex(sha256),
     servers: servers === undefined ? undefined : new Set(servers),
     expiresAtMs: expires === undefined ? undefined : Date.parse(expires),
+    ...(maxSessions !== undefined && { maxSessions }),
+    ...(opensPerMinute !== undefined && { opensPerMinute }),
   }));
 }
 

@@ -49,6 +49,8 @@ export interface Settings {
   readonly maxSessions: number;
   /** The same for each principal; 0 is no limit of its own. */
   readonly maxSessionsPerPrincipal: number;
+  /** Sessions that each principal may open in a minute; 0 is any number. */
+  readonly opensPerMinute: number;
   /** Child processes of all servers together; undefined takes what fits into the memory. */
   readonly maxProcesses: number | undefined;
   /** Servers that start at a time; undefined is two for each core. */
@@ -86,6 +88,8 @@ export interface Settings {
   readonly accessToken: string | undefined;
   /** File with the tokens of many principals. */
   readonly accessTokensFile: string | undefined;
+  /** Wrong tokens from one address in a minute, from which on they get 429; 0 is any number. */
+  readonly authFailuresPerMinute: number;
   /** The token of whoever administers. A secret. */
   readonly adminToken: string | undefined;
   /** Whether the gateway may serve networks without any token. */
@@ -172,6 +176,22 @@ export interface ServerConfig {
   /** Whether the server keeps state of its sessions, so that none of them outlives it. */
   readonly stateful: boolean;
   readonly session: SessionOptions;
+}
+
+/** A server that is served by another entry now. */
+export interface ChangedServer {
+  readonly id: string;
+  /** What of its entry changed, such as `args`, `env.API_KEY` or `session.idleTtlMs`, in alphabetical order. */
+  readonly keys: readonly string[];
+}
+
+/** What another servers file means for those who use the servers: to disable one is to remove it. Without values. */
+export interface ServersDiff {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  readonly changed: readonly ChangedServer[];
+  /** How many are as they were. */
+  readonly unchanged: number;
 }
 
 /** Whether a host is this machine under one of its loopback names or addresses. Brackets and case do not matter. */

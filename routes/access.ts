@@ -11,7 +11,11 @@ import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { isLoopback } from "../config/types.ts";
+import type { PrincipalLimits } from "../actors/supervisor.ts";
 import type { Failure } from "../errors.ts";
+import { logger } from "../log.ts";
+import { Rate } from "../rate.ts";
+import { type ConnectionInfo, peerOf } from "./peer.ts";
 
 /** A token that lets somebody in; see `config/tokens_file.ts`. */
 export interface Token {
@@ -20,6 +24,9 @@ export interface Token {
   readonly servers: ReadonlySet<string> | undefined;
   readonly expiresAtMs: number | undefined;
   readonly isAdmin?: boolean;
+  /** What its principal has of its own; 0 is any number. */
+  readonly maxSessions?: number;
+  readonly opensPerMinute?: number;
 }
 
 /** On whose behalf a request comes. */
@@ -55,10 +62,13 @@ export interface AccessRules {
   readonly allowedHosts: readonly string[];
   /** Whether the gateway listens on loopback only. */
   readonly onLoopback: boolean;
+  /** Wrong tokens from one address in a minute, from which on they get 429; any number unless given. */
+  readonly authFailuresPerMinute?: number;
 }
 
 /** Who comes without a token where none is required. Everything is open then, as the start says. */
 const ANYONE: Identity = { principal: "anyone", servers: undefined, isAdmin: true };
+const NO_LIMITS: PrincipalLimits = {};
 /** Host headers that were let in, kept so that a usual one costs a look-up. */
 const MAX_KNOWN_HOSTS = 64;
 
@@ -70,21 +80,44 @@ const DECOYS: readonly Token[] = [{
   expiresAtMs: 0,
 }];
 
+const log = logger("access");
+
 /** See the module's documentation. */
 export class Access {
   readonly #rules: AccessRules;
   /** By the start of their digests, so that a thousand cost as much as one. */
   #tokens: ReadonlyMap<number, readonly Token[]>;
+  /** What principals have of their own. */
+  #limits: ReadonlyMap<string, PrincipalLimits> = new Map();
   readonly #knownHosts = new Set<string>();
+  /** Wrong tokens by the address that they came from, and what was logged of them. */
+  readonly #failures: Rate;
+  readonly #told: Rate;
 
   constructor(rules: AccessRules) {
+    const { clock, tokens } = rules;
     this.#rules = rules;
-    this.#tokens = Map.groupBy(rules.tokens, ({ digest }) => startOf(digest));
+    this.#failures = new Rate({ clock });
+    this.#told = new Rate({ clock });
+    this.#tokens = new Map();
+    this.replaceTokens(tokens);
   }
 
-  /** Replaces the tokens. Sessions belong to principals, so they outlive a change of token. */
+  /** Replaces the tokens, and with them the limits of principals. Sessions belong to principals, so they outlive a change of token. */
   replaceTokens(tokens: readonly Token[]): void {
     this.#tokens = Map.groupBy(tokens, ({ digest }) => startOf(digest));
+    this.#limits = new Map(
+      tokens.flatMap(({ principal, maxSessions, opensPerMinute }) =>
+        maxSessions === undefined && opensPerMinute === undefined
+          ? []
+          : [[principal, { maxSessions: maxSessions === 0 ? Infinity : maxSessions, opensPerMinute }]]
+      ),
+    );
+  }
+
+  /** What a principal has of its own, now. */
+  limitsOf(principal: string): PrincipalLimits {
+    return this.#limits.get(principal) ?? NO_LIMITS;
   }
 
   /**
@@ -112,8 +145,16 @@ export class Access {
     return url.origin === name && url.host === host.toLowerCase();
   }
 
-  /** Who a request comes from, by the token that it carries. */
-  identify(headers: Headers): Identity | Denial {
+  /**
+   * Who a request comes from, by the token that it carries.
+   *
+   * Wrong tokens are counted by the address that they come from. Too many get 429, but only after the token was
+   * compared: others may sit behind the same address, and theirs is right. So nobody can shut them out, and a guess
+   * gains nothing from its answer (`docs/security.md`).
+   *
+   * @param connection Looked at only where the token is wrong; nothing is counted where it is not given.
+   */
+  identify(headers: Headers, connection?: ConnectionInfo): Identity | Denial {
     if (!this.#rules.tokenRequired && this.#tokens.size === 0) return ANYONE;
     const header = headers.get("authorization") ?? "";
     const given = /^Bearer +(\S+) *$/i.exec(header)?.[1];
@@ -123,6 +164,10 @@ export class Access {
     }
     // A token that nobody asked for is nobody's mistake; it only is not the administrator's.
     if (!this.#rules.tokenRequired) return { ...ANYONE, isAdmin: false };
+    const tooMany = given === undefined || connection === undefined
+      ? undefined
+      : this.#tooManyFrom(peerOf(connection));
+    if (tooMany !== undefined) return tooMany;
     return {
       failure: { code: "unauthorized" },
       // Another scheme, or none, is no wrong token: RFC 6750 wants no error for what was not sent.
@@ -130,6 +175,17 @@ export class Access {
         ? 'Bearer realm="sojourn", error="invalid_token"'
         : 'Bearer realm="sojourn"',
     };
+  }
+
+  /** Another wrong token came from there. */
+  #tooManyFrom(peer: string): Denial | undefined {
+    const perMinute = this.#rules.authFailuresPerMinute ?? 0;
+    const waitMs = this.#failures.take(peer, perMinute);
+    if (waitMs === 0) return undefined;
+    if (this.#told.take(peer, 1) === 0) {
+      log.warn("More than {perMinute} wrong tokens a minute from {peer}: they get 429", { perMinute, peer });
+    }
+    return { failure: { code: "wrongTokensTooOften", retryAfterS: Math.ceil(waitMs / 1000) } };
   }
 
   #find(given: string): Token | undefined {

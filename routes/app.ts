@@ -12,6 +12,7 @@ import type { Access, Denial } from "./access.ts";
 import { bridgeRoute, type BridgeRouteOptions } from "./bridge.ts";
 import { health, ready } from "./health.ts";
 import { rpcErrorResponse } from "./http_reply.ts";
+import type { ConnectionInfo } from "./peer.ts";
 import { mcpRoute, type McpRouteOptions } from "./mcp.ts";
 import { problem } from "./problem.ts";
 import { withoutIds } from "./redact.ts";
@@ -32,7 +33,7 @@ const log = logger("http");
 /** Makes the application: a function from request to response, as `Deno.serve` wants it. */
 export function createApp(
   { access, ...options }: AppOptions,
-): (request: Request) => Response | Promise<Response> {
+): (request: Request, connection?: ConnectionInfo) => Response | Promise<Response> {
   // Applications of their own: whatever a router makes of a URL, what needs a token cannot be reached without one.
   const open = openRoutes();
   const app = routes(options);
@@ -40,7 +41,7 @@ export function createApp(
   const openForBrowsers = forBrowsers(open);
   const appForBrowsers = forBrowsers(app);
 
-  return (request) => {
+  return (request, connection) => {
     const { host, path } = placeOf(request.url);
     const { headers } = request;
     const origin = headers.get("origin");
@@ -51,7 +52,7 @@ export function createApp(
     if (denial !== undefined) return deny(denial, path);
     const browser = origin !== null;
     if (browser && request.method === "OPTIONS") return appForBrowsers.fetch(request);
-    const identity = access.identify(headers);
+    const identity = access.identify(headers, connection);
     // CORS headers go with a 401 too, or the page could not read it.
     if ("failure" in identity) {
       return browser ? withCors(deny(identity, path), origin) : deny(identity, path);
@@ -128,7 +129,7 @@ function deny({ failure, challenge }: Denial, path: string): Response {
 
 function withCors(response: Response, origin: string): Response {
   response.headers.set("access-control-allow-origin", origin);
-  response.headers.set("access-control-expose-headers", "www-authenticate");
+  response.headers.set("access-control-expose-headers", "retry-after, www-authenticate");
   response.headers.append("vary", "Origin");
   return response;
 }

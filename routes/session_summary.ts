@@ -20,6 +20,8 @@ import { iso, isoOfInstant, orNull, rounded } from "./session_view.ts";
 
 /** What is known of the sweeper. */
 export interface SweepStatus {
+  /** Whether nothing expires, so that nothing is swept; false unless given. */
+  readonly resting?: boolean;
   /** The time between two sweeps, in ms, as it is now. */
   readonly intervalMs: number;
   readonly lastSweep: SweepReport | undefined;
@@ -61,7 +63,8 @@ export interface SummaryContext {
 }
 
 /** What only administrators see: it is about everybody's sessions. */
-export function gatewaySummary({ supervisor, clock, sweep, scale }: SummaryContext) {
+export function gatewaySummary({ supervisor, clock, sweep: sweeper, scale }: SummaryContext) {
+  const sweep = sweeper?.resting ? undefined : sweeper;
   const { counts, limits, quarantined } = supervisor.door;
   const quarantines = new Map(quarantined.map((quarantine) => [quarantine.serverId, quarantine]));
   return {
@@ -114,7 +117,7 @@ function serverView(
   };
   return {
     serverId: id,
-    served: typeof backend === "function",
+    served: !("code" in backend),
     effectiveTtlMs: {
       idle: ttl("idleTtlMs"),
       handshake: ttl("handshakeTtlMs"),

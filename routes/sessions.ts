@@ -18,6 +18,7 @@ import { accepts, isJson } from "./headers.ts";
 import { SSE_HEADERS } from "./http_reply.ts";
 import { problem } from "./problem.ts";
 import { shown } from "./redact.ts";
+import { type Reload, reloadServers } from "./reload.ts";
 import { SessionPages } from "./session_pages.ts";
 import {
   ADVICE,
@@ -58,6 +59,8 @@ export interface SessionRouteOptions {
   readonly scale?: TtlScale;
   /** The memory of a backend and all that it started, in bytes; undefined where that cannot be told. */
   readonly rssOf?: (pid: number) => Promise<number | undefined>;
+  /** Reads the servers file again; there is nothing to read unless given. */
+  readonly reload?: Reload;
   /** Who watches; to be closed before the HTTP server is, which would wait for open streams. */
   readonly feed?: EventFeed;
   /** Reads bodies; one with the default bounds unless given. */
@@ -82,6 +85,14 @@ export function addSessionRoutes(app: Hono<Env>, options: SessionRouteOptions): 
   // No path of its own: beside one with a parameter the router would fall back to a slower one, for all routes.
   app.all("/sessions/:id", (c) => handle(c, c.req.param("id") === "events" ? events : one));
   app.all("/sessions/:id/extend", (c) => handle(c, { POST: monitor.extend }));
+  // As above: "reload" is no path of its own.
+  const { reload } = options;
+  if (reload !== undefined) {
+    const reloading: Handlers = {
+      POST: (c, identity) => refusalOfQuery(c.req.url) ?? reloadServers(reload, identity),
+    };
+    app.all("/servers/:id", (c) => c.req.param("id") === "reload" ? handle(c, reloading) : c.notFound());
+  }
   app.all("/servers/:id/ttl-advice", (c) => handle(c, { GET: monitor.advise }));
 }
 
@@ -114,11 +125,13 @@ class Monitor {
 
   constructor(options: SessionRouteOptions) {
     const { supervisor, clock, feed, bodies } = options;
-    const servers = new Map(Array.from(supervisor.servers, (server) => [server.id, server]));
     this.#options = options;
     this.#supervisor = supervisor;
     this.#clock = clock;
-    this.#context = { clock, server: ({ serverId, kind }) => limitsFor(servers.get(serverId), kind) };
+    this.#context = {
+      clock,
+      server: ({ serverId, kind }) => limitsFor(supervisor.server(serverId), kind),
+    };
     this.#pages = new SessionPages({ supervisor, clock });
     this.#feed = feed ?? new EventFeed({ supervisor, clock });
     this.#bodies = bodies ?? new BodyReader({ clock, ...BODY_DEFAULTS });
@@ -279,9 +292,9 @@ class Monitor {
   /** A server that is none of a client's business is no server to it. */
   #refusalOf({ serverId }: Filter, { servers }: Identity): Failure | undefined {
     if (serverId === undefined) return undefined;
-    const allowed = Array.from(this.#supervisor.servers, ({ id }) => id)
-      .filter((id) => servers?.has(id) ?? true);
-    if (allowed.includes(serverId)) return undefined;
+    const isAllowed = (id: string) => servers?.has(id) ?? true;
+    if (this.#supervisor.server(serverId) !== undefined && isAllowed(serverId)) return undefined;
+    const allowed = Array.from(this.#supervisor.servers, ({ id }) => id).filter(isAllowed);
     return badQuery(`serverId must be one of ${allowed.join(", ")}, got ${shown(serverId)}`);
   }
 }

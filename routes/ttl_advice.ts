@@ -21,7 +21,7 @@ export async function ttlAdvice(
   { supervisor, clock }: AdviceContext,
 ) {
   const gaps = supervisor.gapsOf(serverId)!;
-  const { idleTtlMs } = Array.from(supervisor.servers).find(({ id }) => id === serverId)!.limits;
+  const { idleTtlMs } = supervisor.server(serverId)!.limits;
   const ttlMs = askedMs ?? (idleTtlMs === 0 ? undefined : idleTtlMs);
   const advice = ttlMs === undefined ? undefined : gaps.advice(ttlMs);
   const proposal = gaps.proposal();

@@ -203,19 +203,11 @@ Deno.test("A server's request time-out comes before the gateway's", () => {
 });
 
 Deno.test("A server's own bound of bodies comes before the gateway's, which also holds for servers unknown", () => {
-  const own = {
-    id: "own",
-    transport: STDIO,
-    disabled: false,
-    backend: "perSession" as const,
-    stateful: false,
-    session: { ...NOTHING_SET, maxBodyBytes: 5 },
-  };
-  const maxBytes = maxBodyBytesOf({
-    ...configOf({ MAX_BODY_BYTES: "9" }),
-    servers: [own, { ...own, id: "general", session: NOTHING_SET }],
-  });
-  assertEquals(["own", "general", "__proto__"].map(maxBytes), [5, 9, 9]);
+  const env = { MAX_BODY_BYTES: "9" };
+  const servers = serve([{ session: { ...NOTHING_SET, maxBodyBytes: 5 } }, {}], env);
+  const server = (serverId: string) => servers.find(({ id }) => id === serverId);
+  const maxBytes = maxBodyBytesOf(configOf(env).settings, { server });
+  assertEquals(["s0", "s1", "__proto__"].map(maxBytes), [5, 9, 9]);
 });
 
 Deno.test("Disabled servers are not served; remote ones are, and own no process", () => {
@@ -236,6 +228,11 @@ Deno.test("Disabled servers are not served; remote ones are, and own no process"
   assertEquals([far.ownsProcess, far.startsProcess, far.spare], [false, false, 0]);
 });
 
+/** The same of all limits that the servers have. */
+function shortestOf(servers: ReturnType<typeof serve>): number | undefined {
+  return shortestTtlMs(servers.flatMap(({ limits, bridgeLimits = limits }) => [limits, bridgeLimits]));
+}
+
 // [what the servers set, the shortest time after which a session may be found expired].
 const SHORTEST: [Partial<Session>[], number | undefined][] = [
   [[], undefined],
@@ -254,19 +251,19 @@ for (const [sessions, ttlMs] of SHORTEST) {
   Deno.test(`Servers with ${JSON.stringify(sessions)} are swept as a TTL of ${ttlMs} ms wants it`, () => {
     const env = { DISABLE_BRIDGE_CLEANUP: "true" };
     const servers = serve(sessions.map((session) => ({ session: { ...NOTHING_SET, ...session } })), env);
-    assertEquals(shortestTtlMs(servers), ttlMs);
+    assertEquals(shortestOf(servers), ttlMs);
   });
 }
 
 Deno.test("Sessions of the bridge are swept as their own TTL wants it", () => {
   const own = { ...NOTHING_SET, idleTtlMs: 9_000_000 };
   const env = { BRIDGE_SESSION_TTL_MS: "5000", STREAM_SESSION_TTL_MS: "0" };
-  assertEquals(shortestTtlMs(serve([{}], env)), 5_000);
-  assertEquals(shortestTtlMs(serve([{ session: own }], env)), 9_000_000);
-  assertEquals(shortestTtlMs(serve([{}], { ...env, DISABLE_BRIDGE_CLEANUP: "true" })), undefined);
-  assertEquals(shortestTtlMs(serve([{}], { ...env, BRIDGE_SESSION_TTL_MS: "0" })), undefined);
+  assertEquals(shortestOf(serve([{}], env)), 5_000);
+  assertEquals(shortestOf(serve([{ session: own }], env)), 9_000_000);
+  assertEquals(shortestOf(serve([{}], { ...env, DISABLE_BRIDGE_CLEANUP: "true" })), undefined);
+  assertEquals(shortestOf(serve([{}], { ...env, BRIDGE_SESSION_TTL_MS: "0" })), undefined);
   // The switch of the one kind leaves the other alone.
-  assertEquals(shortestTtlMs(serve([{}], { DISABLE_STREAM_CLEANUP: "true" })), 300_000);
+  assertEquals(shortestOf(serve([{}], { DISABLE_STREAM_CLEANUP: "true" })), 300_000);
 });
 
 Deno.test("Sessions of the bridge have limits and origins of their own", () => {

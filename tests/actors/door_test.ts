@@ -335,6 +335,7 @@ Deno.test("A process that was only started ahead goes before an opening is refus
       return spare;
     },
     // It takes its time to leave.
+    retire() {},
     yieldOne: () => (clock.after(150, () => spare = 0), spare > 0),
   };
   const supervisor = new Supervisor({

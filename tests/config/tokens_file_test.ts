@@ -27,6 +27,53 @@ Deno.test("Tokens are read with their principals, servers and ends", () => {
   ]);
 });
 
+Deno.test("A principal's limits are read, the same from each of its tokens", () => {
+  const limits = { maxSessions: 0, opensPerMinute: 60 };
+  const tokens = load({
+    tokens: [
+      { principal: "alice", sha256: HASH, ...limits },
+      { principal: "bob", sha256: "cd".repeat(32) },
+      { principal: "alice", sha256: "ef".repeat(32), ...limits },
+    ],
+  });
+  assertEquals(
+    tokens.map(({ principal, maxSessions, opensPerMinute }) => [principal, maxSessions, opensPerMinute]),
+    [["alice", 0, 60], ["bob", undefined, undefined], ["alice", 0, 60]],
+  );
+});
+
+const A_LIMIT = "a whole number from 0 to 1000000; 0 is any number";
+for (const value of [-1, 1.5, "7", null, 1_000_001, []]) {
+  for (const name of ["maxSessions", "opensPerMinute"]) {
+    Deno.test(`${name} of a token cannot be ${JSON.stringify(value)}`, () => {
+      assertEquals(
+        refusal(() => load({ tokens: [{ principal: "a", sha256: HASH, [name]: value }] }))
+          .replace(/^\S+ /, ""),
+        `tokens[0].${name}: ${A_LIMIT}`,
+      );
+    });
+  }
+}
+
+// [limits of the first token, of the second, what is wrong].
+const DIFFERENT: [object, object, string][] = [
+  [{ maxSessions: 1 }, { maxSessions: 2 }, "maxSessions"],
+  [{ maxSessions: 1 }, {}, "maxSessions"],
+  [{}, { opensPerMinute: 1 }, "opensPerMinute"],
+];
+for (const [first, second, name] of DIFFERENT) {
+  Deno.test(`Tokens of one principal with ${JSON.stringify([first, second])} are a mistake`, () => {
+    const tokens = [
+      { principal: "a", sha256: HASH, ...first },
+      { principal: "a", sha256: "cd".repeat(32), ...second },
+    ];
+    assertEquals(
+      refusal(() => load({ tokens })).replace(/^\S+ /, ""),
+      `tokens[1].${name}: differs from that of another token of this principal`,
+    );
+  });
+}
+
 // [as written, the instant].
 const EXPIRES: [string, number][] = [
   ["2028-02-29", Date.UTC(2028, 1, 29)],

@@ -137,6 +137,16 @@ export class Gateway implements AsyncDisposable {
     return [...this.stdout, ...this.stderr].join("\n");
   }
 
+  /** Writes the servers file anew. */
+  writeServers(servers: Readonly<Record<string, ServerEntry>>): void {
+    this.writeServersText(serversText(servers, this.#marker));
+  }
+
+  /** The same, whatever it is. */
+  writeServersText(text: string): void {
+    Deno.writeTextFileSync(join(this.folder, "mcp-servers.json"), text);
+  }
+
   /** Where a server is served. */
   url(serverId: string): string {
     return `${this.origin}/mcp/${serverId}`;

@@ -46,6 +46,8 @@ const SETTINGS = {
   SWEEP_CLOSE_CONCURRENCY: "200",
   ADMISSION_WAIT_MS: "20000",
   TOMBSTONES: "200",
+  // All come as one principal, and faster than one may.
+  OPENS_PER_MINUTE: "0",
 };
 
 /** What of this process's environment the gateway needs. */
