@@ -21,6 +21,8 @@ import { MemoryProbe } from "./machine/memory.ts";
 import { rssOf } from "./machine/rss.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
+import { LegacySse } from "./routes/legacy_sse.ts";
+import type { StreamPolicy } from "./routes/outflow.ts";
 import { EventFeed } from "./routes/event_feed.ts";
 import { forwardedHeadersOf, maxBodyBytesOf, shortestTtlMs, supervisedServers } from "./servers.ts";
 import { accessOf, tokensOf } from "./tokens.ts";
@@ -88,26 +90,38 @@ async function main(): Promise<void> {
   });
   const access = accessOf(settings, { clock, tokens });
   const feed = new EventFeed({ supervisor, clock });
+  const streams: StreamPolicy = {
+    clock,
+    maxBufferBytes: settings.maxStreamBufferBytes,
+    stallMs: settings.streamStallMs,
+    maxMs: settings.streamMaxMs,
+    cuts: 0,
+  };
+  const bodies = new BodyReader({
+    clock,
+    timeoutMs: settings.bodyTimeoutMs,
+    maxBytes: maxBodyBytesOf(config),
+  });
+  const { implicitSessions } = settings;
+  const forwardedHeaders = forwardedHeadersOf(config.servers);
+  const legacy = settings.legacySse
+    ? new LegacySse({ supervisor, clock, implicitSessions, streams, bodies, forwardedHeaders })
+    : undefined;
   const app = createApp({
     access,
     supervisor,
     clock,
-    implicitSessions: settings.implicitSessions,
+    implicitSessions,
     commands: commandsOf(config, parts),
-    forwardedHeaders: forwardedHeadersOf(config.servers),
-    streams: {
-      clock,
-      maxBufferBytes: settings.maxStreamBufferBytes,
-      stallMs: settings.streamStallMs,
-      maxMs: settings.streamMaxMs,
-      cuts: 0,
-    },
+    forwardedHeaders,
+    streams,
+    legacy,
     sweep: sweeper,
     scale,
     // 0 is a process that is gone, or that nobody can look at.
     rssOf: async (pid) => rssOf(await processes.snapshot(), pid) || undefined,
     feed,
-    bodies: new BodyReader({ clock, timeoutMs: settings.bodyTimeoutMs, maxBytes: maxBodyBytesOf(config) }),
+    bodies,
   });
   const stopWatching = watchTokensFile(settings.accessTokensFile, {
     clock,
@@ -145,6 +159,7 @@ async function main(): Promise<void> {
         await ledger.close();
         // Whoever watches was told of every end; the server waits for streams that are open.
         feed.close();
+        legacy?.close();
         await Promise.race([
           server.shutdown(),
           new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
