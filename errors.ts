@@ -53,6 +53,12 @@ export const ERRORS = {
     rpcCode: -32000,
     message: "Header mcp-session-id is missing",
   },
+  // On the door of a legacy client.
+  notInitialized: {
+    status: STATUS_CODE.BadRequest,
+    rpcCode: -32000,
+    message: "A session begins with initialize",
+  },
   eventUnknown: {
     status: STATUS_CODE.BadRequest,
     rpcCode: -32000,

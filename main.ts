@@ -29,6 +29,8 @@ import { MemoryProbe } from "./machine/memory.ts";
 import { rssOf } from "./machine/rss.ts";
 import { createApp } from "./routes/app.ts";
 import { BodyReader } from "./routes/body.ts";
+import { LegacySse } from "./routes/legacy_sse.ts";
+import type { StreamPolicy } from "./routes/outflow.ts";
 import { EventFeed } from "./routes/event_feed.ts";
 import { LiveServers } from "./live_servers.ts";
 import { forwardedHeadersOf, maxBodyBytesOf, shortestTtlMs } from "./servers.ts";
@@ -106,31 +108,39 @@ async function main(): Promise<void> {
   });
   const retune = () => sweeper.retune(shortestTtlMs(supervisor.limitsInForce));
   const feed = new EventFeed({ supervisor, clock });
+  const streams: StreamPolicy = {
+    clock,
+    maxBufferBytes: settings.maxStreamBufferBytes,
+    stallMs: settings.streamStallMs,
+    maxMs: settings.streamMaxMs,
+    cuts: 0,
+  };
+  const bodies = new BodyReader({
+    clock,
+    timeoutMs: settings.bodyTimeoutMs,
+    maxBytes: maxBodyBytesOf(settings, supervisor),
+  });
+  const { implicitSessions } = settings;
+  const forwardedHeaders = forwardedHeadersOf(supervisor);
+  const legacy = settings.legacySse
+    ? new LegacySse({ supervisor, clock, implicitSessions, streams, bodies, forwardedHeaders })
+    : undefined;
   const app = createApp({
     access,
     supervisor,
     clock,
-    implicitSessions: settings.implicitSessions,
+    implicitSessions,
     commands: commandsOf(config, parts),
-    forwardedHeaders: forwardedHeadersOf(supervisor),
-    streams: {
-      clock,
-      maxBufferBytes: settings.maxStreamBufferBytes,
-      stallMs: settings.streamStallMs,
-      maxMs: settings.streamMaxMs,
-      cuts: 0,
-    },
+    forwardedHeaders,
+    streams,
+    legacy,
     sweep: sweeper,
     scale,
     // 0 is a process that is gone, or that nobody can look at.
     rssOf: async (pid) => rssOf(await processes.snapshot(), pid) || undefined,
     reload: () => live.reload(),
     feed,
-    bodies: new BodyReader({
-      clock,
-      timeoutMs: settings.bodyTimeoutMs,
-      maxBytes: maxBodyBytesOf(settings, supervisor),
-    }),
+    bodies,
   });
   const watches = [
     watchTokensFile(settings.accessTokensFile, {
@@ -179,6 +189,7 @@ async function main(): Promise<void> {
         await ledger.close();
         // Whoever watches was told of every end; the server waits for streams that are open.
         feed.close();
+        legacy?.close();
         await Promise.race([
           server.shutdown(),
           new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),

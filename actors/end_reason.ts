@@ -8,6 +8,7 @@ import type { Failure } from "../errors.ts";
 /** The reasons, and what they mean to whoever asks. */
 export const END_REASONS = {
   client_delete: "its client sent DELETE",
+  client_gone: "its client closed the connection that it cannot come back to",
   idle: "it was idle for longer than its TTL",
   implicit: "it was opened implicitly and its id never came back",
   max_lifetime: "it reached its maximum lifetime",
@@ -30,6 +31,7 @@ export type EndedBy = "client" | "administrator" | "gateway" | "server" | "time"
 /** Who brings about an end of each kind. */
 export const ENDED_BY: Readonly<Record<EndReason, EndedBy>> = {
   client_delete: "client",
+  client_gone: "client",
   idle: "time",
   implicit: "time",
   max_lifetime: "time",

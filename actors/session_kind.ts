@@ -5,8 +5,8 @@
  * @module
  */
 
-/** `streamable` came in at `/mcp/:serverId`, `bridge` at `/bridge`. */
-export const SESSION_KINDS = ["streamable", "bridge"] as const;
+/** `streamable` came in at `/mcp/:serverId`, `bridge` at `/bridge`, `sse` at `/sse/:serverId`. */
+export const SESSION_KINDS = ["streamable", "bridge", "sse"] as const;
 
 /** One of {@link SESSION_KINDS}. */
 export type SessionKind = typeof SESSION_KINDS[number];
@@ -21,6 +21,7 @@ export interface KindWords {
 
 export const KIND_WORDS: Readonly<Record<SessionKind, KindWords>> = {
   streamable: { many: "streamable session(s)", one: "streamable session " },
+  sse: { many: "SSE session(s)", one: "SSE session " },
   // A client of the bridge never sees a session: for whoever reads the log the backend stands for it.
   bridge: { many: "bridge client(s)", one: "bridge client client_" },
 };

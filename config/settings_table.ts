@@ -215,6 +215,12 @@ export const SETTINGS: { readonly [Key in keyof TableSettings]: Setting<TableSet
     fallback: "true",
     help: "A request without a session id opens a session; false answers it with 400",
   },
+  legacySse: {
+    ...truth(),
+    variable: "LEGACY_SSE",
+    fallback: "true",
+    help: "Serve HTTP+SSE to clients of revision 2024-11-05, at /sse/:serverId",
+  },
   mcpConfig: {
     ...checked("FILE", "the path of a file", isPath),
     variable: "MCP_CONFIG",

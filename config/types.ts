@@ -65,6 +65,8 @@ export interface Settings {
   readonly disableStreamCleanup: boolean;
   /** Whether a request without a session id opens a session by itself. */
   readonly implicitSessions: boolean;
+  /** Whether HTTP+SSE is served besides. */
+  readonly legacySse: boolean;
   readonly mcpConfig: string;
   /** Whether `mcpConfig` was asked for by name: then a missing file is a mistake. */
   readonly mcpConfigNamed: boolean;

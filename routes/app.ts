@@ -12,6 +12,7 @@ import type { Access, Denial } from "./access.ts";
 import { bridgeRoute, type BridgeRouteOptions } from "./bridge.ts";
 import { health, ready } from "./health.ts";
 import { rpcErrorResponse } from "./http_reply.ts";
+import type { LegacySse } from "./legacy_sse.ts";
 import type { ConnectionInfo } from "./peer.ts";
 import { mcpRoute, type McpRouteOptions } from "./mcp.ts";
 import { problem } from "./problem.ts";
@@ -21,6 +22,8 @@ import { addSessionRoutes, type Env, type SessionRouteOptions } from "./sessions
 /** What the application needs. */
 export interface AppOptions extends McpRouteOptions, SessionRouteOptions, BridgeRouteOptions {
   readonly access: Access;
+  /** HTTP+SSE for older clients; undefined where that is turned off. */
+  readonly legacy?: LegacySse | undefined;
 }
 
 /** Probes come by any name and without a token. */
@@ -108,6 +111,11 @@ function routes(options: Omit<AppOptions, "access">): Hono<Env> {
     }
     return mcp({ request: c.req.raw, serverId, principal });
   });
+  const { legacy } = options;
+  if (legacy !== undefined) {
+    app.all("/sse/:serverId", (c) => legacy.open({ request: c.req.raw, ...c.env }, c.req.param("serverId")));
+    app.all("/messages", (c) => legacy.post({ request: c.req.raw, ...c.env }));
+  }
   const bridge = bridgeRoute(options);
   app.all("/bridge", (c) => bridge(c.req.raw, c.env));
   app.get("/ready", (c) => ready(options, c.env));
@@ -135,7 +143,7 @@ function withCors(response: Response, origin: string): Response {
 }
 
 function isMcp(path: string): boolean {
-  return path.startsWith("/mcp/");
+  return path.startsWith("/mcp/") || path.startsWith("/sse/") || path === "/messages";
 }
 
 /** Host (with its port) and path of an absolute URL, without its query: half the cost of parsing it. */

@@ -135,10 +135,11 @@ async function post(incoming: McpRequest, options: Options): Promise<Response> {
   return await reply.response;
 }
 
-type HandedOn = Pick<ClientMessage, "forwarded"> | undefined;
+/** What goes with a message of the client's to its server, beside the message. */
+export type HandedOn = Pick<ClientMessage, "forwarded"> | undefined;
 
 /** Those of the client's headers that its server's entry hands on. Any message may revive the session's backend. */
-function handedOnFrom(
+export function handedOnFrom(
   headers: Headers,
   names: readonly string[] | undefined,
 ): HandedOn {
@@ -281,7 +282,7 @@ function refusalOfPost(headers: Headers): Failure | undefined {
 }
 
 /** A client of a revision without sessions is told so before anything is opened or counted. */
-function modernRefusal(headers: Headers, message: Message | undefined): Failure | undefined {
+export function modernRefusal(headers: Headers, message: Message | undefined): Failure | undefined {
   const requested = modernVersionOf(headers.get(VERSION_HEADER), message);
   if (requested === undefined) return undefined;
   return {
@@ -291,13 +292,15 @@ function modernRefusal(headers: Headers, message: Message | undefined): Failure 
   };
 }
 
-function malformedFailure({ problem, detail }: Malformed): Failure {
+/** What a text that is no message fails with. */
+export function malformedFailure({ problem, detail }: Malformed): Failure {
   const code = ({ json: "badJson", batch: "batch", message: "badMessage" } as const)[problem];
   return { code, detail };
 }
 
-function versionRefusal(headers: Headers, session: Session): Failure | undefined {
+/** A version header has to name the session's version, or one that the gateway knows. */
+export function versionRefusal(headers: Headers, session: Session | undefined): Failure | undefined {
   const version = headers.get(VERSION_HEADER);
-  if (version === null || version === session.protocolVersion || isKnownVersion(version)) return undefined;
+  if (version === null || version === session?.protocolVersion || isKnownVersion(version)) return undefined;
   return { code: "badProtocolVersion", detail: JSON.stringify(version) };
 }

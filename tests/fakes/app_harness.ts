@@ -9,6 +9,7 @@ import type { Clock } from "../../clock.ts";
 import type { Access } from "../../routes/access.ts";
 import { createApp } from "../../routes/app.ts";
 import { BODY_DEFAULTS, BodyReader } from "../../routes/body.ts";
+import { LegacySse } from "../../routes/legacy_sse.ts";
 import { STREAM_DEFAULTS, type StreamPolicy } from "../../routes/outflow.ts";
 import { openAccess } from "./access.ts";
 import type { FakeBackend } from "./fake_backend.ts";
@@ -44,6 +45,10 @@ export interface AppHarnessOptions extends HarnessOptions {
   readonly access?: (clock: Clock) => Access;
   /** Bounds of streams that are not the usual ones. */
   readonly streams?: Partial<StreamPolicy>;
+  /** Whether HTTP+SSE is served; it is unless said otherwise. */
+  readonly legacySse?: boolean;
+  /** Whether sessions open without `initialize`; they do unless said otherwise. */
+  readonly implicitSessions?: boolean;
 }
 
 /** See the module's documentation. */
@@ -51,19 +56,22 @@ export class AppHarness {
   readonly harness: Harness;
   readonly #app: (request: Request) => Response | Promise<Response>;
   readonly #bodies: BodyReader;
+  readonly legacy: LegacySse | undefined;
 
-  constructor({ access = openAccess, streams: bounds, ...options }: AppHarnessOptions = {}) {
+  constructor(
+    { access = openAccess, streams: bounds, legacySse = true, implicitSessions = true, ...options }:
+      AppHarnessOptions = {},
+  ) {
     this.harness = new Harness(options);
     const { clock, supervisor } = this.harness;
     const streams: StreamPolicy = { clock, ...STREAM_DEFAULTS, cuts: 0, ...bounds };
     this.#bodies = new BodyReader({ clock, ...BODY_DEFAULTS });
+    const shared = { supervisor, clock, implicitSessions, streams, bodies: this.#bodies };
+    this.legacy = legacySse ? new LegacySse(shared) : undefined;
     this.#app = createApp({
       access: access(clock),
-      supervisor,
-      clock,
-      implicitSessions: true,
-      streams,
-      bodies: this.#bodies,
+      ...shared,
+      legacy: this.legacy,
     });
   }
 
@@ -109,6 +117,7 @@ export class AppHarness {
     const done = supervisor.shutDown(0);
     await clock.advance(1);
     await done;
+    this.legacy?.close();
     this.#bodies.close();
     assertEquals(supervisor.size, 0, "sessions that are left");
     assertEquals(clock.pending, 0, "timers that are left");

@@ -19,6 +19,11 @@ interface EndCase {
 }
 
 const ENDS: Readonly<Record<EndReason, EndCase>> = {
+  client_gone: {
+    end: ({ session }) => session.end("client_gone"),
+    by: "client",
+    idleMs: 1_000,
+  },
   client_delete: {
     end: ({ session }) => session.end("client_delete"),
     by: "client",

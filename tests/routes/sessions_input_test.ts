@@ -51,7 +51,12 @@ const TABLE: readonly [string, string, number, string, string?][] = [
     400,
     'Query is wrong: state must be one of starting, active, expired, ended, got "active,expired"',
   ],
-  ["GET", "/sessions?kind=sse", 400, 'Query is wrong: kind must be one of streamable, bridge, got "sse"'],
+  [
+    "GET",
+    "/sessions?kind=stdio",
+    400,
+    'Query is wrong: kind must be one of streamable, bridge, sse, got "stdio"',
+  ],
   [
     "GET",
     "/sessions?serverId=none",
