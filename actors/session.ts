@@ -485,6 +485,8 @@ export class Session implements Recorded {
     if (mail.tag === "stream") {
       if (this.#isPastItsLife(now)) return mail.reply.fail(this.notFound);
       this.#onStream(mail, now);
+      // It came with the id, and that is worth the longer TTL.
+      this.#context.records.changed(this);
       // Requests of the server that waited for it are in flight now.
       return this.#account.inFlight(this.#conversation.inFlight);
     }
@@ -585,6 +587,7 @@ export class Session implements Recorded {
     const now = this.#now;
     if (this.#isExpired(now)) return;
     this.#account.timeline.heardServer();
+    this.#context.records.changed(this);
     switch (message.kind) {
       case "response":
         if (!this.#onGreeting(message) && !this.#link.takesAnswer(message)) this.#onAnswer(message, now);
@@ -919,6 +922,8 @@ export class Session implements Recorded {
     if (limits.stateful) return this.#finish("stateful");
     this.#pace = pace.killAfterMs < this.#pace.killAfterMs ? pace : this.#pace;
     const failure: Failure = { code: "shuttingDown" };
+    // What is in flight keeps it in use until now: its deadline counts from here.
+    if (this.inFlight > 0) this.#conversation.heard(this.#now);
     const streams = this.#conversation.suspend(failure);
     records.suspended(this, streams);
     this.#suspended = true;

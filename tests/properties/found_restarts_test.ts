@@ -1,0 +1,121 @@
+/**
+ * Schedules of hibernation, restarts and kills that found bugs, or nearly did. Each says what must hold.
+ *
+ * @module
+ */
+import { FLUSH_MS } from "../../actors/records.ts";
+import type { Session } from "../../actors/supervisor.ts";
+import { assert, assertEquals, assertExists, assertFalse } from "@std/assert";
+import { MemoryStore } from "../../stores/memory.ts";
+import type { StoredSession } from "../../stores/store.ts";
+import { DurableStore } from "../fakes/durable_store.ts";
+import { FakeBackend } from "../fakes/fake_backend.ts";
+import { FakeReply } from "../fakes/fake_client.ts";
+import { FakeClock, settle } from "../fakes/fake_clock.ts";
+import {
+  Harness,
+  type HarnessOptions,
+  LIMITS,
+  message,
+  openStream,
+  post,
+  PRINCIPAL,
+  request,
+  SERVER,
+} from "../fakes/harness.ts";
+
+const TTL = LIMITS.idleTtlMs;
+
+/** A store of which two things may break. */
+class FrailStore extends DurableStore {
+  fullDisk = false;
+  unreadable = false;
+
+  override end(...args: Parameters<DurableStore["end"]>): void {
+    if (this.fullDisk) throw new Error("the disk is full");
+    super.end(...args);
+  }
+
+  override get(key: number): StoredSession | undefined {
+    if (this.unreadable) throw new Error("the disk cannot be read");
+    return super.get(key);
+  }
+}
+
+/** Gateways one after the other over one store. */
+class Runs {
+  readonly clock = new FakeClock();
+  readonly #kept = new MemoryStore({ tombstones: 100 });
+  readonly #options: HarnessOptions;
+  store!: FrailStore;
+
+  constructor(options: HarnessOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Kills the gateway that runs, if one does, and starts the next. */
+  start({ pageSize = Infinity, ...options }: HarnessOptions & { pageSize?: number } = {}): Harness {
+    this.store?.cut();
+    const store = this.store = new FrailStore(this.#kept, { pageSize });
+    const harness = new Harness({ ...this.#options, ...options, store, clock: this.clock });
+    void harness.supervisor.restore();
+    return harness;
+  }
+}
+
+function comeBack({ supervisor }: Harness, { id }: Session): Session | undefined {
+  return supervisor.find(SERVER, id, PRINCIPAL);
+}
+
+Deno.test("A request in flight keeps its session in use until the gateway is killed", async () => {
+  const runs = new Runs();
+  const { session } = await runs.start().open();
+  await post(session, request("slow"));
+  await runs.clock.advance(TTL + 1_000);
+  const restored = comeBack(runs.start(), session);
+  assertExists(restored);
+  assertFalse(restored.expired);
+  assert(restored.deadline >= runs.clock.now() + TTL - FLUSH_MS);
+});
+
+Deno.test("What a server agrees to late is known to the next run", async () => {
+  const runs = new Runs();
+  const { session, backend } = await runs.start().open();
+  await post(session, request("resources/subscribe", { params: { uri: "a:b" } }));
+  await runs.clock.advance(FLUSH_MS + 1);
+  backend.answer(1);
+  await runs.clock.advance(FLUSH_MS);
+  const harness = runs.start();
+  await post(comeBack(harness, session)!, request("tools/list"));
+  assertEquals(harness.backend.methods, [
+    "initialize",
+    "notifications/initialized",
+    "resources/subscribe",
+    "tools/list",
+  ]);
+});
+
+Deno.test("A request in flight keeps its session in use until the gateway is stopped", async () => {
+  const runs = new Runs();
+  const first = runs.start();
+  const { session } = await first.open();
+  await post(session, request("slow"));
+  await runs.clock.advance(TTL + 1_000);
+  await first.supervisor.shutDown(0);
+  assertEquals(comeBack(runs.start(), session)?.deadline, runs.clock.now() + TTL);
+});
+
+Deno.test("That the client of an implicit session came with its id for a stream is known to the next run", async () => {
+  const runs = new Runs();
+  const harness = runs.start();
+  const opener = harness.opening(request("tools/list"), "2025-11-25");
+  await settle();
+  harness.backend.answer(1);
+  await runs.clock.advance(1_000);
+  const session = harness.supervisor.find(SERVER, opener.sessionId!, PRINCIPAL)!;
+  await openStream(session);
+  await runs.clock.advance(FLUSH_MS);
+  const next = runs.start();
+  await runs.clock.advance(LIMITS.implicitTtlMs);
+  assertEquals(comeBack(next, session)?.state, "hibernated");
+});
