@@ -107,7 +107,7 @@ export class Records {
     if (session.marked || !this.durable || session.key === 0) return;
     session.marked = true;
     this.#changed.push(session);
-    this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
+    this.#flushIn(FLUSH_MS);
   }
 
   /**
@@ -122,8 +122,8 @@ export class Records {
   /** The same for one that was not taken up again. */
   lost(key: number, tombstone: Tombstone, { later }: { later: boolean }): void {
     this.#ended.push({ key, tombstone: { handle: tombstone.handle, record: tombstoneText(tombstone) } });
-    if (later && this.durable) this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
-    else this.#writeEnds();
+    if (later && this.durable) this.#flushIn(FLUSH_MS);
+    else if (!this.#writeEnds()) this.#flushIn(RETRY_MS);
   }
 
   /** The gateway goes, the session stays. @param streams What went out on its streams, for its client to come back for. */
@@ -187,16 +187,18 @@ export class Records {
       this.#inUse = [];
       this.#written = 0;
     }
-    this.#cancelFlush = this.#clock.after(!done ? RETRY_MS : isRound ? FLUSH_MS : 1, this.#onFlush);
+    this.#flushIn(!done ? RETRY_MS : isRound ? FLUSH_MS : 1);
   };
+
+  /** One timer for all of it, or each failure would beget another. */
+  #flushIn(ms: number): void {
+    this.#cancelFlush ??= this.#clock.after(ms, this.#onFlush);
+  }
 
   #writeEnds(): boolean {
     if (this.#ended.length === 0) return true;
     const slice = this.#ended.slice(0, ROWS_AT_ONCE);
-    if (this.#try(() => this.#store.end(slice)) !== undefined) {
-      this.#cancelFlush ??= this.#clock.after(RETRY_MS, this.#onFlush);
-      return false;
-    }
+    if (this.#try(() => this.#store.end(slice)) !== undefined) return false;
     this.#ended = this.#ended.slice(slice.length);
     return this.#ended.length === 0 || this.#writeEnds();
   }

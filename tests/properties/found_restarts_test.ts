@@ -119,3 +119,15 @@ Deno.test("That the client of an implicit session came with its id for a stream 
   await runs.clock.advance(LIMITS.implicitTtlMs);
   assertEquals(comeBack(next, session)?.state, "hibernated");
 });
+
+Deno.test("A store that cannot be written to is tried by one timer, and by none once the gateway is gone", async () => {
+  const runs = new Runs();
+  const harness = runs.start();
+  const { session } = await harness.open();
+  runs.store.fullDisk = true;
+  await session.end("client_delete");
+  await runs.clock.advance(10_000);
+  assertEquals(runs.clock.pending, 1);
+  await harness.supervisor.shutDown(0);
+  assertEquals(runs.clock.pending, 0);
+});
