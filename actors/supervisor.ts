@@ -225,11 +225,12 @@ export class Supervisor {
     this.#restoring = false;
   }
 
-  /** Takes up one, unless it is there. Undefined where it is over. */
+  /** Takes up one, unless it is there. Undefined where it is over, also where that is not written down yet. */
   #takeUp(stored: StoredSession): Session | undefined {
     const handle = handleOf(stored.digest);
     const there = this.#byHandle.get(handle);
     if (there !== undefined) return there;
+    if (this.#records.isOver(stored.key)) return undefined;
     const served = this.#roster.get(stored.serverId);
     const session = takeUp(stored, served, this.#clock);
     if (!(session instanceof Session)) {

@@ -131,3 +131,11 @@ Deno.test("A store that cannot be written to is tried by one timer, and by none 
   await harness.supervisor.shutDown(0);
   assertEquals(runs.clock.pending, 0);
 });
+
+Deno.test("A session that was not taken up stays over while its end waits to be written", async () => {
+  const runs = new Runs({ limits: { stateful: true } });
+  const { session } = await runs.start().open();
+  const harness = runs.start({ pageSize: 1 });
+  for (let times = 0; times < 3; times++) assertEquals(comeBack(harness, session), undefined);
+  assertEquals(harness.supervisor.door.counts.sessions, 0);
+});
