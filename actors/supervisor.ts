@@ -289,7 +289,8 @@ export class Supervisor {
     if (this.#dormant === 0 && !this.#restoring) return undefined;
     const digest = digestOf(sessionId);
     let session = this.#byHandle.get(handleOf(digest));
-    if (session === undefined && this.#restoring) {
+    // A gateway that goes leaves those that are not taken up to the next run.
+    if (session === undefined && this.#restoring && this.#drain === undefined) {
       const stored = this.#records.find(digest);
       session = stored && this.#takeUp(stored);
     }
@@ -317,6 +318,10 @@ export class Supervisor {
     { request }: { request: boolean },
   ): Failure {
     const tombstone = this.tombstones.get(publicHandle(sessionId));
+    // It may be left to the next run already, whoever it belongs to.
+    if (tombstone === undefined && this.#drain !== undefined && this.#records.durable) {
+      return { code: "shuttingDown" };
+    }
     const isTheirs = tombstone?.serverId === serverId && tombstone.principal === principal;
     if (!isTheirs) return notFound(undefined);
     if (request) noteMissed(tombstone.verdict, this.#roster.get(serverId)!.context);

@@ -139,3 +139,35 @@ Deno.test("A session that was not taken up stays over while its end waits to be 
   for (let times = 0; times < 3; times++) assertEquals(comeBack(harness, session), undefined);
   assertEquals(harness.supervisor.door.counts.sessions, 0);
 });
+
+Deno.test("A gateway that goes does not say of a session that is left to the next run that there is none", async () => {
+  const runs = new Runs();
+  const harness = runs.start();
+  const { session } = await harness.open();
+  const { backend } = await harness.open();
+  backend.stubborn = true;
+  const gone = harness.supervisor.shutDown(0);
+  await settle();
+  assertEquals(comeBack(harness, session), undefined);
+  const said = harness.supervisor.notFound(SERVER, session.id, PRINCIPAL, { request: true });
+  assertEquals(said.code, "shuttingDown");
+  backend.finishClose();
+  await gone;
+});
+
+Deno.test("A gateway that goes while sessions are taken up leaves the others to the next run", async () => {
+  const runs = new Runs();
+  const first = runs.start();
+  const sessions = [(await first.open()).session, (await first.open()).session, (await first.open()).session];
+  const second = runs.start({ pageSize: 1 });
+  const gone = second.supervisor.shutDown(0);
+  await settle();
+  for (const { id } of sessions) {
+    assertEquals(second.supervisor.find(SERVER, id, PRINCIPAL), undefined);
+    assertEquals(second.supervisor.notFound(SERVER, id, PRINCIPAL, { request: true }).code, "shuttingDown");
+  }
+  await runs.clock.advance(1);
+  await gone;
+  const third = runs.start();
+  for (const session of sessions) assertEquals(comeBack(third, session)?.state, "hibernated");
+});
