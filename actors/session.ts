@@ -57,7 +57,7 @@ import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
 import { type Greeting, Link } from "./link.ts";
 import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
-import type { StreamLoss } from "./client.ts";
+import type { Reply, StreamLoss } from "./client.ts";
 import { answerForNobody } from "./nobody.ts";
 import type { ClientMessage, Mail, OpenStream, Signal } from "./mail.ts";
 import type { Recorded } from "./records.ts";
@@ -73,6 +73,9 @@ const MAX_MAIL = 256;
 
 /** See the module's documentation. */
 export type SessionState = "starting" | "active" | "hibernated" | "expired" | "ended";
+
+/** Who waits for a server that no request is for. */
+const NOBODY: Pick<Reply, "stream" | "name"> = { stream: () => {}, name: () => {} };
 
 /** Reasons that the next run of the gateway would find by itself. */
 const FOUND_AGAIN: ReadonlySet<EndReason> = new Set(["idle", "implicit", "max_lifetime"]);
@@ -390,8 +393,15 @@ export class Session implements Recorded {
       this.#notRevived({ code: "storeFailed" });
       return false;
     }
-    const { reply, forwarded } = this.#waking;
-    this.#link.revive({ remembered, standing: this.#conversation.standing, reply, forwarded });
+    const { message, reply, forwarded } = this.#waking;
+    if (message.kind === "request") this.#conversation.prepare(message, reply);
+    this.#link.revive({
+      remembered,
+      standing: this.#conversation.standing,
+      // Only the answer to a request may come as a stream.
+      reply: message.kind === "request" ? reply : NOBODY,
+      forwarded,
+    });
     this.#alarm.at(this.#link.nextAt);
     return true;
   }

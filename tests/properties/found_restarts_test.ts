@@ -171,3 +171,43 @@ Deno.test("A gateway that goes while sessions are taken up leaves the others to 
   const third = runs.start();
   for (const session of sessions) assertEquals(comeBack(third, session)?.state, "hibernated");
 });
+
+Deno.test("A notification that wakes a session is accepted, however long that takes", async () => {
+  const harness = new Runs({ limits: { hibernateAfterMs: 3_000 } }).start();
+  const { session } = await harness.open();
+  await harness.clock.advance(3_000);
+  harness.autoInitialize = false;
+  const reply = await post(session, message({ method: "notifications/roots/list_changed" }));
+  await harness.clock.advance(LIMITS.sseAfterMs);
+  assertFalse(reply.streaming);
+  harness.backend.answer("sojourn:initialize", { ...INITIALIZED });
+  await settle();
+  assertEquals([reply.streaming, reply.completion?.kind], [false, "accepted"]);
+});
+
+const INITIALIZED = {
+  protocolVersion: "2025-06-18",
+  capabilities: {},
+  serverInfo: { name: "fake", version: "1" },
+};
+
+Deno.test("The reply to a request that wakes a session can be resumed before its server is there", async () => {
+  const harness = new Runs({ limits: { hibernateAfterMs: 3_000 }, autoInitialize: false }).start();
+  const opener = harness.opening(request("initialize", { id: "init" }));
+  await settle();
+  harness.backend.answer("init", { ...INITIALIZED, protocolVersion: "2025-11-25" });
+  await harness.clock.advance(3_000);
+  const session = harness.supervisor.find(SERVER, opener.sessionId!, PRINCIPAL)!;
+  const calls: string[] = [];
+  const reply = new class extends FakeReply {
+    override record(): void {
+      calls.push("record");
+    }
+    override stream(): void {
+      calls.push("stream");
+    }
+  }();
+  session.post({ tag: "message", message: request("tools/list"), reply });
+  await harness.clock.advance(LIMITS.sseAfterMs);
+  assertEquals(calls, ["record", "stream"]);
+});
