@@ -733,6 +733,10 @@ export class Session implements Recorded {
     const mail = this.#waking;
     if (mail === undefined) return;
     this.#waking = undefined;
+    const now = this.#now;
+    // It may have asked something before it failed. What waited for it was in flight until now.
+    this.#conversation.lostServer(failure, now);
+    this.#conversation.heard(now);
     this.#release();
     this.#context.slumbers.failures++;
     this.#context.onHibernated(this);
@@ -749,7 +753,8 @@ export class Session implements Recorded {
       if (mail.tag === "message") mail.reply.fail(failure);
       else this.#inbox.post(mail);
     }
-    this.#rearm(this.#now);
+    this.#context.records.changed(this);
+    this.#rearm(now);
   }
 
   /** Gives the backend back and lives on. */

@@ -211,3 +211,17 @@ Deno.test("The reply to a request that wakes a session can be resumed before its
   await harness.clock.advance(LIMITS.sseAfterMs);
   assertEquals(calls, ["record", "stream"]);
 });
+
+Deno.test("What a server asked before it failed to take another's place is forgotten with it", async () => {
+  const harness = new Runs({ limits: { hibernateAfterMs: 3_000 } }).start();
+  const { session } = await harness.open();
+  await openStream(session);
+  await harness.clock.advance(3_000);
+  harness.autoInitialize = false;
+  await post(session, request("tools/list"));
+  harness.backend.says({ id: "q", method: "roots/list" });
+  await settle();
+  harness.backend.exit();
+  await settle();
+  assertEquals([session.state, session.inFlight], ["hibernated", 0]);
+});
