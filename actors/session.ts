@@ -895,6 +895,11 @@ export class Session implements Recorded {
     this.#account.expired(verdict);
     this.#alarm.off();
     this.#conversation.close(this.notFound);
+    // The next run knows nothing of how scarce memory is now: it would take up again what is over.
+    const { effectiveMs, configuredMs } = verdict.ttl;
+    if (this.#key !== 0 && (reason === "evicted" || effectiveMs < configuredMs)) {
+      this.#context.records.ended(this, this.tombstone(), { later: false });
+    }
     // Nobody will come for it, and sweeps follow the longer TTL.
     if (reason === "implicit") void this.end(reason);
   }

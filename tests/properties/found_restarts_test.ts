@@ -225,3 +225,13 @@ Deno.test("What a server asked before it failed to take another's place is forgo
   await settle();
   assertEquals([session.state, session.inFlight], ["hibernated", 0]);
 });
+
+Deno.test("A session that expired because memory was short stays over in the next run", async () => {
+  const runs = new Runs();
+  const harness = runs.start();
+  const { session } = await harness.open();
+  harness.scale.set(1);
+  await runs.clock.advance(30_000);
+  assert(session.expired);
+  assertEquals(comeBack(runs.start(), session), undefined);
+});
