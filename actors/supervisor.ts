@@ -393,6 +393,8 @@ export class Supervisor {
   #onWake(session: Session): void {
     const { serverId } = session;
     if (this.#drain !== undefined) return session.notRevived({ code: "shuttingDown" });
+    const { source } = this.#roster.get(serverId)!;
+    if ("code" in source) return session.notRevived(source);
     const reply = {
       get open() {
         return session.waking;

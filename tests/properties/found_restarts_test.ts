@@ -235,3 +235,43 @@ Deno.test("A session that expired because memory was short stays over in the nex
   assert(session.expired);
   assertEquals(comeBack(runs.start(), session), undefined);
 });
+
+Deno.test("A try at a server in quarantine that comes to nothing leaves room for another", async () => {
+  const runs = new Runs({ limits: { hibernateAfterMs: 3_000 } });
+  const harness = runs.start();
+  const { session } = await harness.open();
+  await harness.clock.advance(3_000);
+  harness.autoInitialize = false;
+  for (let failures = 0; failures < 6; failures++) {
+    const call = await post(session, request("tools/list"));
+    harness.backend.exit();
+    await settle();
+    assertEquals(call.failed, "backendStartFailed");
+  }
+  assertEquals(harness.supervisor.door.quarantined.length, 1);
+  await harness.clock.advance(1_000);
+  runs.store.unreadable = true;
+  assertEquals((await post(session, request("tools/list"))).failed, "storeFailed");
+  runs.store.unreadable = false;
+  harness.autoInitialize = true;
+  const call = await post(session, request("tools/list"));
+  assertEquals([call.failed, session.state], [undefined, "active"]);
+});
+
+Deno.test("A session of a server that can be served no more is told so", async () => {
+  const runs = new Runs();
+  const open = (backend: NonNullable<HarnessOptions["moreServers"]>[number]["backend"]) =>
+    runs.start({ moreServers: [{ id: "other", limits: LIMITS, fingerprint: "", backend }] });
+  const first = open((owner, events) => new FakeBackend(owner, events, { autoInitialize: true }));
+  const opener = new FakeReply();
+  first.supervisor.open({
+    serverId: "other",
+    principal: PRINCIPAL,
+    opener: { tag: "message", message: request("initialize"), reply: opener },
+    implicitVersion: undefined,
+  });
+  await settle();
+  const { supervisor } = open({ code: "serverNotServed", detail: "no more" });
+  const session = supervisor.find("other", opener.sessionId!, PRINCIPAL)!;
+  assertEquals((await post(session, request("tools/list"))).failed, "serverNotServed");
+});
