@@ -275,3 +275,19 @@ Deno.test("A session of a server that can be served no more is told so", async (
   const session = supervisor.find("other", opener.sessionId!, PRINCIPAL)!;
   assertEquals((await post(session, request("tools/list"))).failed, "serverNotServed");
 });
+
+Deno.test("A session of an earlier run gives its backend back in its time", async () => {
+  const runs = new Runs({ limits: { hibernateAfterMs: 3_000 } });
+  const first = runs.start();
+  const { session } = await first.open();
+  await first.supervisor.shutDown(0);
+  await runs.clock.advance(10_000);
+  const harness = runs.start();
+  const restored = comeBack(harness, session)!;
+  await post(restored, request("tools/list"));
+  harness.backend.answer(1);
+  await runs.clock.advance(2_999);
+  assertEquals(restored.state, "active");
+  await runs.clock.advance(1);
+  assertEquals(restored.state, "hibernated");
+});
