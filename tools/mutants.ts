@@ -25,7 +25,12 @@ const ENVIRONMENT = { FC_SEED: "20251125", FC_RUNS: "2500", FC_QUICK: "1", NO_CO
 /** The files of each suite. */
 const SUITES: Readonly<Record<Suite, readonly string[]>> = {
   units: ["tests/actors", "tests/routes/bridge_test.ts"],
-  properties: ["tests/properties/found_schedules_test.ts", "tests/properties/session_lives_test.ts"],
+  properties: [
+    "tests/properties/found_schedules_test.ts",
+    "tests/properties/found_restarts_test.ts",
+    "tests/properties/session_lives_test.ts",
+    "tests/properties/slumber_test.ts",
+  ],
 };
 
 /** The property of streams that are resumed is tried only where that is broken: it says nothing of anything else. */

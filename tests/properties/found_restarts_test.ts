@@ -95,6 +95,17 @@ Deno.test("What a server agrees to late is known to the next run", async () => {
   ]);
 });
 
+Deno.test("What a server says of its own accord is counted in the next run", async () => {
+  const runs = new Runs();
+  const { session, backend } = await runs.start().open();
+  await runs.clock.advance(FLUSH_MS);
+  const { serverMessages } = session.account.timeline.counters;
+  backend.says({ method: "notifications/tools/list_changed" });
+  await runs.clock.advance(FLUSH_MS);
+  const restored = comeBack(runs.start(), session);
+  assertEquals(restored?.account.timeline.counters.serverMessages, serverMessages + 1);
+});
+
 Deno.test("A request in flight keeps its session in use until the gateway is stopped", async () => {
   const runs = new Runs();
   const first = runs.start();
