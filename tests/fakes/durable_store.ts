@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MemoryStore } from "../../stores/memory.ts";
+import type { MemoryStore } from "../../stores/memory.ts";
 import type {
   NewSession,
   SessionChange,
