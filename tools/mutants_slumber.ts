@@ -147,16 +147,6 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     by: PROPERTIES,
   },
   {
-    name: "what the server agrees to is not written down",
-    breaks: "restart",
-    edits: [{
-      file: SESSION,
-      from: "heardServer();\n    this.#context.records.changed(this);",
-      to: "heardServer();",
-    }],
-    by: PROPERTIES,
-  },
-  {
     name: "ends are written down later",
     breaks: "restart",
     edits: [{
