@@ -229,6 +229,12 @@ export class Conversation<Owner = unknown> implements StreamWatch {
       (this.#standalone ? 1 : 0);
   }
 
+  /** The reply to a request may become a stream from now on, before or after the request is sent. */
+  prepare({ id }: RequestMessage, reply: Reply): void {
+    reply.watch(this);
+    if (this.#resumable) reply.record(() => this.#beginLog(reply, id));
+  }
+
   /**
    * The client asks.
    *
@@ -244,8 +250,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (this.#exchanges.size >= this.#limits.maxInFlight) {
       return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
     }
-    reply.watch(this);
-    if (this.#resumable) reply.record(() => this.#beginLog(reply, message.id));
+    this.prepare(message, reply);
     if (message.params?.task !== undefined) this.#hasTasks = true;
     this.#exchanges.add(message, reply, {
       sentAt: now,

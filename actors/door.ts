@@ -289,7 +289,11 @@ export class Door {
     const answer = this.#quarantines.get(serverId)?.ask(this.#now) ?? { kind: "open" };
     if (answer.kind === "closed") return this.#refuse(opening, this.#quarantined(serverId, answer.until));
     const session = this.#options.open(opening, claim);
-    if (session === undefined) return;
+    if (session === undefined) {
+      // Somebody else may try.
+      if (answer.kind === "probe") this.#quarantines.get(serverId)?.abandoned();
+      return;
+    }
     this.#admission.opened(claim);
     if (answer.kind === "probe") this.#probes.add(session);
   }

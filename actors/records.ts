@@ -75,6 +75,8 @@ export class Records {
   #inUse: Recorded[] = [];
   /** Ends that are not written down yet, oldest first. */
   #ended: Ended[] = [];
+  /** Their keys. */
+  readonly #over = new Set<number>();
   #cancelFlush: Cancel | undefined;
   #toldAt = -Infinity;
   #trouble: string | undefined;
@@ -107,7 +109,7 @@ export class Records {
     if (session.marked || !this.durable || session.key === 0) return;
     session.marked = true;
     this.#changed.push(session);
-    this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
+    this.#flushIn(FLUSH_MS);
   }
 
   /**
@@ -121,9 +123,10 @@ export class Records {
 
   /** The same for one that was not taken up again. */
   lost(key: number, tombstone: Tombstone, { later }: { later: boolean }): void {
+    this.#over.add(key);
     this.#ended.push({ key, tombstone: { handle: tombstone.handle, record: tombstoneText(tombstone) } });
-    if (later && this.durable) this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
-    else this.#writeEnds();
+    if (later && this.durable) this.#flushIn(FLUSH_MS);
+    else if (!this.#writeEnds()) this.#flushIn(RETRY_MS);
   }
 
   /** The gateway goes, the session stays. @param streams What went out on its streams, for its client to come back for. */
@@ -147,6 +150,11 @@ export class Records {
   /** What went out on a session's streams in an earlier run. It is asked for once. */
   takeStreams(key: number): string | undefined {
     return this.#read(() => this.#store.takeStreams(key));
+  }
+
+  /** Whether a session that is still in the store is over: its end waits to be written. */
+  isOver(key: number): boolean {
+    return this.#over.has(key);
   }
 
   find(digest: string): StoredSession | undefined {
@@ -187,16 +195,19 @@ export class Records {
       this.#inUse = [];
       this.#written = 0;
     }
-    this.#cancelFlush = this.#clock.after(!done ? RETRY_MS : isRound ? FLUSH_MS : 1, this.#onFlush);
+    this.#flushIn(!done ? RETRY_MS : isRound ? FLUSH_MS : 1);
   };
+
+  /** One timer for all of it, or each failure would beget another. */
+  #flushIn(ms: number): void {
+    this.#cancelFlush ??= this.#clock.after(ms, this.#onFlush);
+  }
 
   #writeEnds(): boolean {
     if (this.#ended.length === 0) return true;
     const slice = this.#ended.slice(0, ROWS_AT_ONCE);
-    if (this.#try(() => this.#store.end(slice)) !== undefined) {
-      this.#cancelFlush ??= this.#clock.after(RETRY_MS, this.#onFlush);
-      return false;
-    }
+    if (this.#try(() => this.#store.end(slice)) !== undefined) return false;
+    for (const { key } of slice) this.#over.delete(key);
     this.#ended = this.#ended.slice(slice.length);
     return this.#ended.length === 0 || this.#writeEnds();
   }

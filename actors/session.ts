@@ -57,7 +57,7 @@ import { END_REASONS, type EndReason, failureOf } from "./end_reason.ts";
 import { type Greeting, Link } from "./link.ts";
 import { Inbox, type InboxRules } from "./inbox.ts";
 import { type ExpiryReason, Lifetime, type TtlInForce } from "./lifetime.ts";
-import type { StreamLoss } from "./client.ts";
+import type { Reply, StreamLoss } from "./client.ts";
 import { answerForNobody } from "./nobody.ts";
 import type { ClientMessage, Mail, OpenStream, Signal } from "./mail.ts";
 import type { Recorded } from "./records.ts";
@@ -73,6 +73,9 @@ const MAX_MAIL = 256;
 
 /** See the module's documentation. */
 export type SessionState = "starting" | "active" | "hibernated" | "expired" | "ended";
+
+/** Who waits for a server that no request is for. */
+const NOBODY: Pick<Reply, "stream" | "name"> = { stream: () => {}, name: () => {} };
 
 /** Reasons that the next run of the gateway would find by itself. */
 const FOUND_AGAIN: ReadonlySet<EndReason> = new Set(["idle", "implicit", "max_lifetime"]);
@@ -390,8 +393,15 @@ export class Session implements Recorded {
       this.#notRevived({ code: "storeFailed" });
       return false;
     }
-    const { reply, forwarded } = this.#waking;
-    this.#link.revive({ remembered, standing: this.#conversation.standing, reply, forwarded });
+    const { message, reply, forwarded } = this.#waking;
+    if (message.kind === "request") this.#conversation.prepare(message, reply);
+    this.#link.revive({
+      remembered,
+      standing: this.#conversation.standing,
+      // Only the answer to a request may come as a stream.
+      reply: message.kind === "request" ? reply : NOBODY,
+      forwarded,
+    });
     this.#alarm.at(this.#link.nextAt);
     return true;
   }
@@ -485,6 +495,8 @@ export class Session implements Recorded {
     if (mail.tag === "stream") {
       if (this.#isPastItsLife(now)) return mail.reply.fail(this.notFound);
       this.#onStream(mail, now);
+      // It came with the id, and that is worth the longer TTL.
+      this.#context.records.changed(this);
       // Requests of the server that waited for it are in flight now.
       return this.#account.inFlight(this.#conversation.inFlight);
     }
@@ -585,6 +597,7 @@ export class Session implements Recorded {
     const now = this.#now;
     if (this.#isExpired(now)) return;
     this.#account.timeline.heardServer();
+    this.#context.records.changed(this);
     switch (message.kind) {
       case "response":
         if (!this.#onGreeting(message) && !this.#link.takesAnswer(message)) this.#onAnswer(message, now);
@@ -720,6 +733,10 @@ export class Session implements Recorded {
     const mail = this.#waking;
     if (mail === undefined) return;
     this.#waking = undefined;
+    const now = this.#now;
+    // It may have asked something before it failed. What waited for it was in flight until now.
+    this.#conversation.lostServer(failure, now);
+    this.#conversation.heard(now);
     this.#release();
     this.#context.slumbers.failures++;
     this.#context.onHibernated(this);
@@ -736,7 +753,8 @@ export class Session implements Recorded {
       if (mail.tag === "message") mail.reply.fail(failure);
       else this.#inbox.post(mail);
     }
-    this.#rearm(this.#now);
+    this.#context.records.changed(this);
+    this.#rearm(now);
   }
 
   /** Gives the backend back and lives on. */
@@ -877,6 +895,11 @@ export class Session implements Recorded {
     this.#account.expired(verdict);
     this.#alarm.off();
     this.#conversation.close(this.notFound);
+    // The next run knows nothing of how scarce memory is now: it would take up again what is over.
+    const { effectiveMs, configuredMs } = verdict.ttl;
+    if (this.#key !== 0 && (reason === "evicted" || effectiveMs < configuredMs)) {
+      this.#context.records.ended(this, this.tombstone(), { later: false });
+    }
     // Nobody will come for it, and sweeps follow the longer TTL.
     if (reason === "implicit") void this.end(reason);
   }
@@ -919,6 +942,8 @@ export class Session implements Recorded {
     if (limits.stateful) return this.#finish("stateful");
     this.#pace = pace.killAfterMs < this.#pace.killAfterMs ? pace : this.#pace;
     const failure: Failure = { code: "shuttingDown" };
+    // What is in flight keeps it in use until now: its deadline counts from here.
+    if (this.inFlight > 0) this.#conversation.heard(this.#now);
     const streams = this.#conversation.suspend(failure);
     records.suspended(this, streams);
     this.#suspended = true;

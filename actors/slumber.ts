@@ -10,7 +10,8 @@
 export class Slumber {
   readonly #usualMs: number;
   #afterMs: number;
-  #sleptAt = Infinity;
+  /** A session that an earlier run left may have slept for any time. */
+  #sleptAt = -Infinity;
 
   /** @param usualMs At least 1. */
   constructor(usualMs: number) {

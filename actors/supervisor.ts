@@ -235,11 +235,12 @@ export class Supervisor {
     this.#restoring = false;
   }
 
-  /** Takes up one, unless it is there. Undefined where it is over. */
+  /** Takes up one, unless it is there. Undefined where it is over, also where that is not written down yet. */
   #takeUp(stored: StoredSession): Session | undefined {
     const handle = handleOf(stored.digest);
     const there = this.#byHandle.get(handle);
     if (there !== undefined) return there;
+    if (this.#records.isOver(stored.key)) return undefined;
     const served = this.#roster.get(stored.serverId);
     const session = takeUp(stored, served, this.#clock);
     if (!(session instanceof Session)) {
@@ -327,7 +328,8 @@ export class Supervisor {
     if (this.#dormant === 0 && !this.#restoring) return undefined;
     const digest = digestOf(sessionId);
     let session = this.#byHandle.get(handleOf(digest));
-    if (session === undefined && this.#restoring) {
+    // A gateway that goes leaves those that are not taken up to the next run.
+    if (session === undefined && this.#restoring && this.#drain === undefined) {
       const stored = this.#records.find(digest);
       session = stored && this.#takeUp(stored);
     }
@@ -355,6 +357,10 @@ export class Supervisor {
     { request }: { request: boolean },
   ): Failure {
     const tombstone = this.tombstones.get(publicHandle(sessionId));
+    // It may be left to the next run already, whoever it belongs to.
+    if (tombstone === undefined && this.#drain !== undefined && this.#records.durable) {
+      return { code: "shuttingDown" };
+    }
     const isTheirs = tombstone?.serverId === serverId && tombstone.principal === principal;
     if (!isTheirs) return notFound(undefined);
     const context = this.#roster.known(serverId)?.context;
@@ -443,6 +449,8 @@ export class Supervisor {
   #onWake(session: Session): void {
     const { serverId } = session;
     if (this.#drain !== undefined) return session.notRevived({ code: "shuttingDown" });
+    const { source } = this.#roster.get(serverId)!;
+    if ("code" in source) return session.notRevived(source);
     const reply = {
       get open() {
         return session.waking;

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { SLUMBER_MUTANTS } from "./mutants_slumber.ts";
+
 /** What must always hold, under every interleaving, and what holds of time. */
 export const INVARIANTS = {
   inUse:
@@ -19,6 +21,9 @@ export const INVARIANTS = {
   activity: "Only what the client does keeps a session; a stream that is merely open is asked",
   pressure: "Only memory pressure shortens TTLs, as far as the formula says, and evicts only what may go",
   account: "What is counted is what happened",
+  slumber:
+    "An idle session may hibernate, and is revived once, by a server that knows what the first one knew",
+  restart: "What was acknowledged is there in the next run as it was left, and what is over stays over",
   resumed: "What is resumed is all that followed on that stream, in order and once, or refused",
 } as const;
 
@@ -488,4 +493,5 @@ export const MUTANTS: readonly Mutant[] = [
     }],
     by: ["units"],
   },
+  ...SLUMBER_MUTANTS,
 ];
