@@ -121,6 +121,8 @@ export class Records {
 
   /** The same for one that was not taken up again. */
   lost(key: number, tombstone: Tombstone, { later }: { later: boolean }): void {
+    // What was never written down may be refused again and again while nothing can be: one is enough to try with.
+    if (key === 0 && this.#trouble !== undefined && this.#ended.length > 0) return;
     this.#ended.push({ key, tombstone: { handle: tombstone.handle, record: tombstoneText(tombstone) } });
     if (later && this.durable) this.#cancelFlush ??= this.#clock.after(FLUSH_MS, this.#onFlush);
     else this.#writeEnds();
