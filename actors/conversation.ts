@@ -246,8 +246,7 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     if (this.#exchanges.size >= this.#limits.maxInFlight) {
       return { code: "tooManyInFlight", detail: `maxInFlightPerSession is ${this.#limits.maxInFlight}` };
     }
-    reply.watch(this);
-    if (this.#resumable) reply.record(() => this.#beginLog(reply, message.id));
+    this.prepare(reply, message);
     if (message.params?.task !== undefined) this.#hasTasks = true;
     this.#exchanges.add(message, reply, {
       sentAt: now,
@@ -256,6 +255,12 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     });
     this.#send(message.text);
     return undefined;
+  }
+
+  /** What is sent of a reply goes the way of all streams: also while its request waits for its server. */
+  prepare(reply: Reply, { id }: RequestMessage): void {
+    reply.watch(this);
+    if (this.#resumable) reply.record(() => this.#beginLog(reply, id));
   }
 
   /** The client tells; maybe that it takes back a request, which is then in flight no longer. */

@@ -681,6 +681,8 @@ export class Session implements Recorded {
   /** The client needs the server, and there is none: another one is asked for, and what the client says waits for it. */
   #wake(mail: ClientMessage): void {
     this.#waking = mail;
+    // Its stream may begin before there is a server; a client that loses it has to be able to come back.
+    if (mail.message.kind === "request") this.#conversation.prepare(mail.reply, mail.message);
     this.#inbox.hold();
     // Never two at a time: they may want the same lock or port.
     if (this.#link.leaving) this.#link.hurry(HURRIED_PACE);
