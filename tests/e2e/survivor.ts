@@ -11,7 +11,7 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 // @ts-types="@modelcontextprotocol/sdk/types"
 import type { CallToolResult, ClientCapabilities } from "@modelcontextprotocol/sdk/types.js";
-import { FIRST_START_MS, passMs } from "./gateway.ts";
+import { passMs } from "./gateway.ts";
 
 /** Of the streams: they come back soon, and never give up. */
 const RECONNECTION = {
@@ -20,8 +20,9 @@ const RECONNECTION = {
   reconnectionDelayGrowFactor: 1.5,
   maxRetries: 100_000,
 };
-/** How long a gateway may be away, in ms. */
-const AWAY_MS = 120_000;
+/** How long a call may take, and a gateway be away, in ms: others may want the machine too. */
+const CALL_MS = 300_000;
+const AWAY_MS = 300_000;
 const TRY_AGAIN_MS = 250;
 
 /** How to make a {@link Survivor}. */
@@ -62,7 +63,7 @@ export class Survivor implements AsyncDisposable {
     survivor.client.onerror = () => {};
     const transport = survivor.#transport as Parameters<Client["connect"]>[0];
     // With exactOptionalPropertyTypes the SDK's class does not fit its own interface.
-    await survivor.client.connect(transport, { timeout: FIRST_START_MS });
+    await survivor.client.connect(transport, { timeout: CALL_MS });
     return survivor;
   }
 
@@ -78,7 +79,7 @@ export class Survivor implements AsyncDisposable {
 
   /** Calls a tool, once. @returns The text of its answer. */
   async text(name: string, args: Record<string, unknown> = {}): Promise<string> {
-    const options = { timeout: FIRST_START_MS };
+    const options = { timeout: CALL_MS };
     const { content } = await this.client.callTool({ name, arguments: args }, undefined, options);
     return (content as CallToolResult["content"])
       .map((part) => part.type === "text" ? part.text : `[${part.type}]`).join("\n");
@@ -123,6 +124,7 @@ export class Survivor implements AsyncDisposable {
 /** No connection, or one that broke off; an error of the gateway that says so; or a gateway that is going. */
 function isAway(error: unknown): boolean {
   if (error instanceof TypeError) return true;
+  if (error instanceof Error && "code" in error && error.code === 503) return true;
   const text = String(error);
   return /interrupted by a restart|shutting down|connection|error reading a body|SSE stream/i.test(text);
 }
