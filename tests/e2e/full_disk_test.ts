@@ -53,9 +53,9 @@ Deno.test({
   ignore: !MAY_MOUNT,
   fn: async () => {
     using home = new Home();
-    const env = { DATA_DIR: home.file("small"), LOG_LEVEL: "warn" };
+    const env = { DATA_DIR: home.file("small") };
     using _mounted = mountTmpfs(env.DATA_DIR, "size=1m");
-    await using first = await Gateway.start({ home, servers: SERVERS, env: { ...env, LOG_LEVEL: "info" } });
+    await using first = await Gateway.start({ home, servers: SERVERS, env });
     await using client = await Survivor.to(first.url("echo"));
     const old = await RawSession.open(first, "echo");
     assertEquals(await ready(first), [200, "ready"]);
@@ -95,7 +95,7 @@ Deno.test({
     await first.exited();
     Deno.removeSync(home.file("small/filler"));
 
-    await using second = await Gateway.start({ home, servers: SERVERS, env: { ...env, LOG_LEVEL: "info" } });
+    await using second = await Gateway.start({ home, servers: SERVERS, env });
     assertEquals(await client.stubbornly(() => client.text("echo", { message: "after" })), "after");
     for (const sessionId of [old.id, late.id, ...opened]) {
       assertEquals((await post(second.url("echo"), { id: 1, method: "ping" }, { sessionId })).status, 200);
