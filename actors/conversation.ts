@@ -117,6 +117,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #log: EventLog | undefined;
   /** What went out in an earlier run; undefined once it was taken. */
   #earlierStreams: (() => string | undefined) | undefined;
+  /** Whether there was an earlier run of which nothing is left. */
+  #lostLog = false;
   /** What the client asked for good; undefined where that is nothing. */
   #standing: Standing | undefined;
   /** Whether the client ever asked for a task, which lives in the server beyond its request. */
@@ -309,10 +311,10 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   #openLog(): EventLog {
     if (this.#log !== undefined) return this.#log;
     const earlier = this.#earlierStreams?.();
+    const log = earlier === undefined ? new EventLog() : EventLog.restore(earlier, this.#standaloneOwner());
+    this.#lostLog = this.#earlierStreams !== undefined && log.streams === 0;
     this.#earlierStreams = undefined;
-    return this.#log = earlier === undefined
-      ? new EventLog()
-      : EventLog.restore(earlier, this.#standaloneOwner());
+    return this.#log = log;
   }
 
   #standaloneOwner(): Resumable {
@@ -329,7 +331,12 @@ export class Conversation<Owner = unknown> implements StreamWatch {
     const found = this.#openLog().after(lastEventId);
     if (found.kind === "unknown") return { code: "eventUnknown" };
     if (found.kind === "gap") return { code: "eventsGone" };
-    if (found.kind === "elsewhere") return this.#interrupted(found.requestId, stream);
+    if (found.kind === "elsewhere") {
+      // An SDK's client never comes back without the id, so refusing it would leave it without a stream for good.
+      const isStandalone = found.requestId === undefined;
+      if (isStandalone && this.#lostLog && !this.hasStandalone) return void this.openStream(stream, now);
+      return this.#interrupted(found.requestId, stream);
+    }
     stream.watch(this);
     const { owner, missed } = found;
     if (owner !== undefined || missed.length > 0) stream.replay(found.log, missed);
@@ -343,7 +350,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
 
   /**
    * The log that knew a stream is gone. If it was a request's, then so is the request, and whoever waits for its answer
-   * is told; a client that made up the id gets an error for a request that it made up.
+   * is told; a client that made up the id gets an error for a request that it made up. If it was the standalone one, all
+   * that was said on it went with its server, and it begins anew, unless there is one or no log of the session was lost.
    */
   #interrupted(requestId: RequestId | undefined, stream: ClientStream): Failure | undefined {
     if (requestId === undefined || this.#exchanges.has(requestId)) return { code: "eventsGone" };

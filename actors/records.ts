@@ -123,6 +123,8 @@ export class Records {
 
   /** The same for one that was not taken up again. */
   lost(key: number, tombstone: Tombstone, { later }: { later: boolean }): void {
+    // What was never written down may be refused again and again while nothing can be: one is enough to try with.
+    if (key === 0 && this.#trouble !== undefined && this.#ended.length > 0) return;
     this.#over.add(key);
     this.#ended.push({ key, tombstone: { handle: tombstone.handle, record: tombstoneText(tombstone) } });
     if (later && this.durable) this.#flushIn(FLUSH_MS);

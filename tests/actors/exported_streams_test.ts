@@ -78,6 +78,21 @@ Deno.test("Who comes back for a request of an earlier run is told, unless the re
 Deno.test("A text that is damaged begins a conversation of which nothing is known", () => {
   const begun = conversation("{");
   begun.makeResumable();
-  assertEquals(begun.resume("0123abcz.1-0", new FakeStream(), 0), { code: "eventsGone" });
   assertEquals(begun.resume("1-0", new FakeStream(), 0), { code: "eventUnknown" });
+  assertEquals(begun.resume("0123abcz.1-0", new FakeStream(), 0), undefined);
+  begun.close({ code: "shuttingDown" });
+});
+
+Deno.test("A standalone stream whose log was lost begins anew, unless the client has another one", () => {
+  const begun = conversation();
+  begun.makeResumable();
+  begun.serverTold(told(1), 0);
+  const anew = new FakeStream();
+  assertEquals(begun.resume("0123abcz.1-7", anew, 0), undefined);
+  begun.serverTold(told(2), 0);
+  assertEquals([anew.open, anew.messages.length, begun.hasStandalone], [true, 2, true]);
+  const stale = new FakeStream();
+  assertEquals(begun.resume("0123abcz.1-7", stale, 0), { code: "eventsGone" });
+  assertEquals([stale.sent, anew.open], [[], true]);
+  begun.close({ code: "shuttingDown" });
 });

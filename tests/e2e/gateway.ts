@@ -46,8 +46,34 @@ export interface GatewayOptions {
   readonly args?: readonly string[];
   /** More files in its folder, by name. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Where it lives, and lived before; a folder of its own unless given. */
+  readonly home?: Home;
   /** The command line up to the gateway's own arguments; `deno run -A main.ts` unless given. */
   readonly program?: readonly [string, ...string[]];
+}
+
+/**
+ * A folder, with the data folder in it, and a port for one gateway after the other. All of them have the same marker, so
+ * that entries of the servers file stay what they are, and what any of them started is found. Removed at the end.
+ */
+export class Home implements Disposable {
+  readonly folder = Deno.realPathSync(Deno.makeTempDirSync({ prefix: "sojourn-e2e-" }));
+  readonly marker: string = crypto.randomUUID();
+  /** That of the first gateway, once it listens. */
+  port = 0;
+
+  file(name: string): string {
+    return join(this.folder, name);
+  }
+
+  /** Everything that any of its gateways started and that is alive. */
+  processes(): ProcessInfo[] {
+    return processesOf(this.marker);
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.folder, { recursive: true });
+  }
 }
 
 /** A process as `/proc` shows it. */
@@ -66,6 +92,8 @@ export class Gateway implements AsyncDisposable {
   /** `http://127.0.0.1:PORT`; empty until it listens. */
   origin = "";
   readonly #marker: string;
+  /** Whether the folder is its own. */
+  readonly #isHomeless: boolean;
   readonly #child: Deno.ChildProcess;
   readonly #whole: Promise<unknown>;
   #status: Deno.CommandStatus | undefined;
@@ -83,6 +111,7 @@ export class Gateway implements AsyncDisposable {
     try {
       const line = await gateway.waitForLine(/listens on http/);
       gateway.origin = /listens on (http:\/\/[^\s"]+)/.exec(line)![1]!;
+      if (options.home !== undefined) options.home.port = Number(new URL(gateway.origin).port);
       // The last that it says when it starts.
       if (options.servers !== undefined) await gateway.waitForLine(/curl -sS/);
       return gateway;
@@ -92,9 +121,10 @@ export class Gateway implements AsyncDisposable {
     }
   }
 
-  private constructor({ servers, env = {}, args = [], files = {}, program }: GatewayOptions) {
-    this.#marker = crypto.randomUUID();
-    this.folder = Deno.realPathSync(Deno.makeTempDirSync({ prefix: "sojourn-e2e-" }));
+  private constructor({ servers, env = {}, args = [], files = {}, home, program }: GatewayOptions) {
+    this.#isHomeless = home === undefined;
+    this.#marker = home?.marker ?? crypto.randomUUID();
+    this.folder = home?.folder ?? Deno.realPathSync(Deno.makeTempDirSync({ prefix: "sojourn-e2e-" }));
     if (servers !== undefined) {
       Deno.writeTextFileSync(join(this.folder, "mcp-servers.json"), serversText(servers, this.#marker));
     }
@@ -111,7 +141,7 @@ export class Gateway implements AsyncDisposable {
       args: [...before, ...args],
       cwd: this.folder,
       clearEnv: true,
-      env: { ...neededEnv(), PORT: "0", [MARKER]: this.#marker, ...env },
+      env: { ...neededEnv(), PORT: String(home?.port ?? 0), [MARKER]: this.#marker, ...env },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -226,7 +256,7 @@ export class Gateway implements AsyncDisposable {
         // It was quicker.
       }
     }
-    await Deno.remove(this.folder, { recursive: true });
+    if (this.#isHomeless) await Deno.remove(this.folder, { recursive: true });
   }
 
   async #eventually<T>(

@@ -2,6 +2,8 @@ import { assertEquals } from "@std/assert";
 import { AppHarness, INITIALIZE } from "../fakes/app_harness.ts";
 import { settle } from "../fakes/fake_clock.ts";
 import { LIMITS, SERVER } from "../fakes/harness.ts";
+import { MemoryStore } from "../../stores/memory.ts";
+import { StoreError } from "../../stores/store_error.ts";
 
 async function readiness(app: AppHarness): Promise<[number, unknown]> {
   const response = await app.fetch(new Request("http://localhost/ready"));
@@ -53,5 +55,32 @@ Deno.test("The gateway is not ready where every server is in quarantine, nor whi
     quarantined: [{ serverId: SERVER, retryAfterMs: 0 }],
   });
   await drained;
+  await app.stop();
+});
+
+Deno.test("The gateway is not ready while sessions cannot be written down, and then it is", async () => {
+  let full = true;
+  const check = () => {
+    if (full) throw new StoreError("full", "sessions.db", "cannot be written");
+  };
+  class FullStore extends MemoryStore {
+    override add(...args: Parameters<MemoryStore["add"]>): number {
+      check();
+      return super.add(...args);
+    }
+    override end(...args: Parameters<MemoryStore["end"]>): void {
+      check();
+      super.end(...args);
+    }
+  }
+  const app = new AppHarness({ store: new FullStore({ tombstones: 10 }) });
+  assertEquals((await readiness(app))[0], 200);
+  const refused = await app.post(INITIALIZE);
+  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "10"]);
+  await refused.body?.cancel();
+  assertEquals(await readiness(app), [503, { status: "store failed", quarantined: [] }]);
+  full = false;
+  await app.harness.clock.advance(1_000);
+  assertEquals(await readiness(app), [200, { status: "ready", quarantined: [] }]);
   await app.stop();
 });

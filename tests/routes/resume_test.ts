@@ -325,3 +325,33 @@ Deno.test("A request whose id is long has a stream that can be resumed, and ids 
   }
   await app.stop();
 });
+
+Deno.test("A stream that begins before its session's server is back is resumed like any other", async () => {
+  const app = new AppHarness({ autoInitialize: false, limits: { sseAfterMs: 10, hibernateAfterMs: 1_000 } });
+  const { headers, session } = await app.open(VERSION);
+  await app.harness.clock.advance(1_000);
+  assertEquals(session.state, "hibernated");
+  const pending = app.post({ jsonrpc: "2.0", id: 1, method: "tools/list" }, headers);
+  await settle();
+  await app.harness.clock.advance(10);
+  const connection = await connect(pending);
+  const primed = connection.events[0]?.id ?? "";
+  assert(primed.endsWith("-0.MQ"), `the priming event has the id ${primed}`);
+  await connection.hangUp();
+  const { backend } = app.harness;
+  const [asked] = backend.received;
+  assert(asked?.kind === "request" && asked.method === "initialize");
+  backend.answer(asked.id, {
+    protocolVersion: VERSION,
+    capabilities: {},
+    serverInfo: { name: "fake", version: "1" },
+  });
+  await settle();
+  backend.answer(1, { tools: [] });
+  await settle();
+  const rest = await connect(
+    app.send("GET", { headers: { ...EVENTS, ...headers, "last-event-id": primed } }),
+  );
+  assertEquals(rest.messages.map(({ id, result }) => [id, result]), [[1, { tools: [] }]]);
+  await app.stop();
+});
