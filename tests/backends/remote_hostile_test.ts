@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encodeNotification } from "../../protocol/jsonrpc.ts";
 import { eventually } from "../fakes/eventually.ts";
+import { FakeClock } from "../fakes/fake_clock.ts";
 import { makeCertificates } from "../fixtures/certificates.ts";
 import {
   answer,
@@ -376,15 +377,26 @@ Deno.test("What is sent arrives as it was written: digits, order of keys, blanks
   assertEquals(server.seen.find(({ rpc }) => rpc === "m")?.body, text);
 });
 
-Deno.test("A server that answers a call over and over costs nobody anything, and its stream is let go of", async () => {
-  await using server = calls((seen) => {
-    const one = event({ jsonrpc: "2.0", id: idOf(seen), result: {} });
-    return events([one, one, one], "stay");
+Deno.test("A server may answer over and over and keep the stream: nobody waits, and it is let go of in time", async () => {
+  const clock = new FakeClock();
+  const { promise: left, resolve: leave } = Promise.withResolvers<void>();
+  const keep = (seen: Seen, headers: Record<string, string> = {}) => {
+    const one = event({ jsonrpc: "2.0", id: idOf(seen), result: seen.rpc === "initialize" ? RESULT : {} });
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => [one, one].forEach((text) => controller.enqueue(new TextEncoder().encode(text))),
+      cancel: () => seen.rpc === "tools/call" ? leave() : undefined,
+    });
+    return new Response(body, { headers: { "content-type": "text/event-stream", ...headers } });
+  };
+  await using server = scripted((_request, seen) => {
+    if (seen.rpc === "initialize") return keep(seen, { "mcp-session-id": "up-1" });
+    return seen.rpc === "tools/call" ? keep(seen) : undefined;
   });
-  await using far = new OpenRemote(remote(server.url, { readTimeoutMs: 100 }));
+  await using far = new OpenRemote(remote(server.url), { clock });
   await far.initialize();
   await far.request("tools/call");
-  assertEquals((await far.request("ping")).result, {});
+  await clock.advance(5_000);
+  await left;
   assertEquals(far.exits, []);
 });
 
