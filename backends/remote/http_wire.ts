@@ -5,7 +5,7 @@
  * what it is. The gateway listens: the transport would parse what the server says and hand over objects, while the
  * gateway forwards texts as they came; it knows no bound of a message, no pause, and comes back for a stream on timers
  * of its own. So what it is given to send stands for the text that is really sent, its requests go through this file's
- * `fetch`, and the bodies of responses stay here. See ADR 8.
+ * `fetch`, and the bodies of responses stay here. See ADR 10.
  *
  * @module
  */
