@@ -345,6 +345,26 @@ for (
   });
 }
 
+Deno.test("A body that unpacks to very much costs no more than the bound, as an answer and as an error", async () => {
+  // 512 MiB of blanks, packed into half a megabyte.
+  const packed = await packedBlanks(512);
+  const bomb = (status: number) =>
+    new Response(packed, {
+      status,
+      headers: { "content-type": "application/json", "content-encoding": "gzip" },
+    });
+  await using server = calls((seen) => bomb(JSON.parse(seen.body).params.name === "a" ? 500 : 200));
+  await using far = new OpenRemote(remote(server.url), { maxMessageBytes: 1024 * 1024 });
+  await far.initialize();
+  const before = Deno.memoryUsage().rss;
+  const { error } = await far.request("tools/call", { name: "a" });
+  assertStringIncludes(error!.message, "answered with HTTP 500");
+  far.ask("tools/call", { name: "b" });
+  assertEquals((await far.exited()).cause, "overlong");
+  const grownMiB = (Deno.memoryUsage().rss - before) / 1024 / 1024;
+  assert(grownMiB < 200, `grew by ${grownMiB} MiB`);
+});
+
 Deno.test("What is no message is garbage, and what follows it is not touched", async () => {
   await using server = calls((seen) =>
     events([
@@ -467,4 +487,17 @@ class FullQueue implements Disposable {
     for (const connection of this.#connections) connection.close();
     this.#listener.close();
   }
+}
+
+/** So many MiB of blanks, gzipped. */
+async function packedBlanks(mib: number): Promise<Uint8Array<ArrayBuffer>> {
+  const blanks = new Uint8Array(1024 * 1024).fill(32);
+  let left = mib;
+  const source = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull(controller) {
+      if (left-- > 0) controller.enqueue(blanks);
+      else controller.close();
+    },
+  });
+  return new Uint8Array(await new Response(source.pipeThrough(new CompressionStream("gzip"))).arrayBuffer());
 }
