@@ -76,7 +76,7 @@ class RemoteBackend implements Backend {
   /** Aborts when nothing is to be done any more but to end the session. */
   readonly #over = new AbortController();
   /** What waits for its turn, in order. */
-  readonly #queue: { readonly parcel: Parcel; readonly message: Message }[] = [];
+  readonly #queue: Parcel[] = [];
   #pumping = false;
   #queuedBytes = 0;
   /** What is on its way, or waits for its answer. */
@@ -130,7 +130,7 @@ class RemoteBackend implements Backend {
     if (message.kind === "notification" && message.method === "notifications/cancelled") {
       this.#cancel(message.params?.requestId);
     }
-    this.#queue.push({ parcel, message });
+    this.#queue.push(parcel);
     if (!this.#pumping) this.#tasks.run(() => this.#pump());
     return true;
   }
@@ -155,22 +155,23 @@ class RemoteBackend implements Backend {
     // Nothing is reported from inside `send`.
     await Promise.resolve();
     for (let next; (next = this.#queue.shift()) !== undefined;) {
-      const { parcel, message } = next;
+      const parcel = next;
       await this.#connection.steady();
       const delivered = Promise.withResolvers<void>();
-      this.#tasks.run(() => this.#deliver(parcel, message).finally(delivered.resolve));
-      if (parcel.kind === "initialize") await delivered.promise;
+      this.#tasks.run(() => this.#deliver(parcel).finally(delivered.resolve));
+      // A server may keep the stream of an answer open.
+      if (parcel.kind === "initialize") await Promise.race([parcel.whenAnswered, delivered.promise]);
       else if (parcel.kind === "tell") await parcel.whenTaken;
     }
     this.#pumping = false;
   }
 
   /** Sends one, and sees to it that it is answered. */
-  async #deliver(parcel: Parcel, message: Message): Promise<void> {
+  async #deliver(parcel: Parcel): Promise<void> {
     this.#underway.add(parcel);
     if (this.#over.signal.aborted) parcel.abort();
     try {
-      await this.#connection.post(parcel, message);
+      await this.#connection.post(parcel);
     } catch (error) {
       this.#onFailure(parcel, connectionError(error));
     } finally {
@@ -194,7 +195,7 @@ class RemoteBackend implements Backend {
     if (this.#reported || this.#over.signal.aborted) return;
     if (message.kind === "response" && message.id !== null) {
       const parcel = this.#find(message.id);
-      if (parcel?.kind === "initialize") this.#connection.onGreeted(message);
+      if (parcel !== undefined) this.#connection.onAnswered(parcel, message);
       parcel?.answer();
     }
     this.#events.message(message);
@@ -242,7 +243,7 @@ class RemoteBackend implements Backend {
   #letGo(): void {
     this.#over.abort();
     this.#gate.open();
-    for (const { parcel } of this.#queue.splice(0)) parcel.end();
+    for (const parcel of this.#queue.splice(0)) parcel.end();
     for (const parcel of this.#underway) parcel.abort();
     this.#connection.stop();
   }

@@ -11,6 +11,13 @@ const FIRST_MS = 500;
 const MIN_MS = 50;
 const MAX_MS = 60_000;
 
+/** How far a stream was read. */
+export interface Progress {
+  lastEventId: string | undefined;
+  /** Whether an event came since it was last looked. */
+  moved: boolean;
+}
+
 /** See the module's documentation. */
 export class Comeback {
   #saidMs: number | undefined;

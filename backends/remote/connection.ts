@@ -20,11 +20,12 @@ import {
 import { BackOff } from "../back_off.ts";
 import type { BackendOwner } from "../backend.ts";
 import { silent } from "./body.ts";
-import { Greeting } from "./greeting.ts";
+import { Greeting, versionOf } from "./greeting.ts";
 import { Parcel } from "./parcel.ts";
 import { loadWire, type MakeWire } from "./transports.ts";
 import { Upstream } from "./upstream.ts";
 import { connectionError, UpstreamError } from "./upstream_error.ts";
+import { Standing, stands } from "./standing.ts";
 import { type Gate, joined, sleep, type Tasks } from "./waiting.ts";
 import type { Wire } from "./wire.ts";
 
@@ -63,6 +64,7 @@ export class Connection {
   #upstream: Upstream | undefined;
   /** How the session was opened; undefined until the first message. */
   #greeting: Greeting | undefined;
+  readonly #standing = new Standing();
   #wire: Wire | undefined;
   #openedAt = -Infinity;
   /** Whether the wire's session is gone with its stream. */
@@ -87,8 +89,8 @@ export class Connection {
    *
    * @throws {UpstreamError} Where it was not answered.
    */
-  async post(parcel: Parcel, message: Message): Promise<void> {
-    if (parcel.kind === "initialize") this.#greeting ??= new Greeting(message as RequestMessage);
+  async post(parcel: Parcel): Promise<void> {
+    if (parcel.kind === "initialize") this.#greeting ??= new Greeting(parcel.message as RequestMessage);
     const wire = await this.#ready();
     try {
       await wire.post(parcel);
@@ -105,8 +107,11 @@ export class Connection {
     this.#wire?.listen();
   }
 
-  /** The server answered the client's `initialize`. */
-  onGreeted(answer: ResponseMessage): void {
+  /** The server answered a request of the client's. */
+  onAnswered({ kind, message }: Parcel, answer: ResponseMessage): void {
+    if (answer.result === undefined) return;
+    if (stands(message)) this.#standing.done(message);
+    if (kind !== "initialize") return;
     const version = this.#greeting?.onAnswer(answer);
     if (version !== undefined) this.#wire?.agreed(version);
   }
@@ -179,13 +184,15 @@ export class Connection {
     const greeting = this.#greeting!;
     log.info("Session {handle}: server {serverId} forgot its session, opening it again", this.#names);
     const parcel = new Parcel(greeting.request);
+    /** What the gateway asks in the client's place. */
+    const own = new Map([[greeting.id, parcel]]);
     let answer: ResponseMessage | undefined;
     const wire = await this.#make((message) => {
-      if (answer !== undefined || message.kind !== "response" || message.id !== greeting.id) {
-        return events.message(message);
-      }
-      answer = message;
-      parcel.answer();
+      const asked = message.kind === "response" && message.id !== null ? own.get(message.id) : undefined;
+      if (message.kind !== "response" || asked === undefined) return events.message(message);
+      own.delete(message.id!);
+      if (asked === parcel) answer = message;
+      asked.answer();
     });
     // Nobody watches over this handshake but we.
     const ends = joined(over);
@@ -204,10 +211,14 @@ export class Connection {
         events.changed(`forgot its session, and ${changed}`);
         throw new UpstreamError("closed", changed);
       }
-      wire.agreed(String(answer!.result?.protocolVersion));
+      const version = versionOf(answer!.result);
+      if (version !== undefined) wire.agreed(version);
       if (greeting.confirmation !== undefined) {
         await wire.post(new Parcel(parseMessage(greeting.confirmation) as Message));
       }
+      const again = this.#standing.requests().map((request) => new Parcel(request));
+      for (const asked of again) own.set(asked.id!, asked);
+      await Promise.all(again.map((asked) => wire.post(asked)));
     } catch (error) {
       if (over.aborted) this.#abandoned.push(wire);
       else await wire.terminate(over).then(() => wire.close());

@@ -5,7 +5,7 @@
  * what it is. The gateway listens: the transport would parse what the server says and hand over objects, while the
  * gateway forwards texts as they came; it knows no bound of a message, no pause, and comes back for a stream on timers
  * of its own. So what it is given to send stands for the text that is really sent, its requests go through this file's
- * `fetch`, and the bodies of responses stay here. See ADR 8.
+ * `fetch`, and the bodies of responses stay here. See ADR 10.
  *
  * @module
  */
@@ -15,13 +15,15 @@ import { logger } from "../../log.ts";
 import { SESSION_HEADER } from "../../protocol/revisions.ts";
 import { BackOff } from "../back_off.ts";
 import { discard, mediaTypeOf, readEvents, readText, sessionIdOf } from "./body.ts";
-import { Comeback } from "./comeback.ts";
+import { Comeback, type Progress } from "./comeback.ts";
 import { asUpstreamError, isFinal, UpstreamError } from "./upstream_error.ts";
 import { joined, sleep, Tasks } from "./waiting.ts";
 import { emptyResponse, onFault, type Post, unlessOverlong, type Wire, type WireOptions } from "./wire.ts";
 
 /** How often a request whose stream broke off is asked for again, before it is given up. */
 const MAX_RESUMES = 5;
+/** How long the stream of a request may stay open once that is answered, in ms. */
+const LINGER_MS = 5_000;
 const NO_RECONNECTION = {
   maxRetries: 0,
   initialReconnectionDelay: 0,
@@ -31,7 +33,6 @@ const NO_RECONNECTION = {
 
 const log = logger("backend");
 
-type Transport = StreamableHTTPClientTransport;
 /** The class, which is loaded only where a server of its kind is configured. */
 export type TransportClass = typeof StreamableHTTPClientTransport;
 
@@ -45,16 +46,9 @@ interface Job {
   response: Response | undefined;
 }
 
-/** How far a stream was read. */
-interface Progress {
-  lastEventId: string | undefined;
-  /** Whether an event came since it was last looked. */
-  moved: boolean;
-}
-
 /** See the module's documentation. */
 export class HttpWire implements Wire {
-  readonly #transport: Transport;
+  readonly #transport: StreamableHTTPClientTransport;
   readonly #options: WireOptions;
   readonly #jobs = new Map<string, Job>();
   readonly #tasks = new Tasks(onFault);
@@ -88,12 +82,12 @@ export class HttpWire implements Wire {
   }
 
   async post(post: Post): Promise<void> {
-    const { clock, rules } = this.#options;
+    const { clock } = this.#options;
     const call = joined(post.signal, this.#stopped.signal);
     // A stream has nothing more to say once its request is answered; it is given the time to end in good order.
     let linger: Cancel | undefined = () => {};
     void post.whenAnswered.then(() => {
-      if (linger !== undefined) linger = clock.after(rules.readTimeoutMs, call.abort);
+      if (linger !== undefined) linger = clock.after(LINGER_MS, call.abort);
     });
     this.#posting++;
     try {

@@ -10,6 +10,7 @@ import type { Post } from "./wire.ts";
 
 /** See the module's documentation. */
 export class Parcel implements Post {
+  readonly message: Message;
   readonly text: string;
   readonly kind: Post["kind"];
   /** Of a request; undefined where no answer is wanted. */
@@ -29,6 +30,7 @@ export class Parcel implements Post {
   /** @param onTaken Called once, when the server took it or it was given up. */
   constructor(message: Message, onTaken?: (parcel: Parcel) => void) {
     const { text } = message;
+    this.message = message;
     this.text = text;
     this.bytes = Buffer.byteLength(text);
     this.id = message.kind === "request" ? message.id : undefined;

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encodeNotification } from "../../protocol/jsonrpc.ts";
 import { eventually } from "../fakes/eventually.ts";
+import { FakeClock } from "../fakes/fake_clock.ts";
 import { makeCertificates } from "../fixtures/certificates.ts";
 import {
   answer,
@@ -344,6 +345,26 @@ for (
   });
 }
 
+Deno.test("A body that unpacks to very much costs no more than the bound, as an answer and as an error", async () => {
+  // 512 MiB of blanks, packed into half a megabyte.
+  const packed = await packedBlanks(512);
+  const bomb = (status: number) =>
+    new Response(packed, {
+      status,
+      headers: { "content-type": "application/json", "content-encoding": "gzip" },
+    });
+  await using server = calls((seen) => bomb(JSON.parse(seen.body).params.name === "a" ? 500 : 200));
+  await using far = new OpenRemote(remote(server.url), { maxMessageBytes: 1024 * 1024 });
+  await far.initialize();
+  const before = Deno.memoryUsage().rss;
+  const { error } = await far.request("tools/call", { name: "a" });
+  assertStringIncludes(error!.message, "answered with HTTP 500");
+  far.ask("tools/call", { name: "b" });
+  assertEquals((await far.exited()).cause, "overlong");
+  const grownMiB = (Deno.memoryUsage().rss - before) / 1024 / 1024;
+  assert(grownMiB < 200, `grew by ${grownMiB} MiB`);
+});
+
 Deno.test("What is no message is garbage, and what follows it is not touched", async () => {
   await using server = calls((seen) =>
     events([
@@ -376,15 +397,26 @@ Deno.test("What is sent arrives as it was written: digits, order of keys, blanks
   assertEquals(server.seen.find(({ rpc }) => rpc === "m")?.body, text);
 });
 
-Deno.test("A server that answers a call over and over costs nobody anything, and its stream is let go of", async () => {
-  await using server = calls((seen) => {
-    const one = event({ jsonrpc: "2.0", id: idOf(seen), result: {} });
-    return events([one, one, one], "stay");
+Deno.test("A server may answer over and over and keep the stream: nobody waits, and it is let go of in time", async () => {
+  const clock = new FakeClock();
+  const { promise: left, resolve: leave } = Promise.withResolvers<void>();
+  const keep = (seen: Seen, headers: Record<string, string> = {}) => {
+    const one = event({ jsonrpc: "2.0", id: idOf(seen), result: seen.rpc === "initialize" ? RESULT : {} });
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => [one, one].forEach((text) => controller.enqueue(new TextEncoder().encode(text))),
+      cancel: () => seen.rpc === "tools/call" ? leave() : undefined,
+    });
+    return new Response(body, { headers: { "content-type": "text/event-stream", ...headers } });
+  };
+  await using server = scripted((_request, seen) => {
+    if (seen.rpc === "initialize") return keep(seen, { "mcp-session-id": "up-1" });
+    return seen.rpc === "tools/call" ? keep(seen) : undefined;
   });
-  await using far = new OpenRemote(remote(server.url, { readTimeoutMs: 100 }));
+  await using far = new OpenRemote(remote(server.url), { clock });
   await far.initialize();
   await far.request("tools/call");
-  assertEquals((await far.request("ping")).result, {});
+  await clock.advance(5_000);
+  await left;
   assertEquals(far.exits, []);
 });
 
@@ -455,4 +487,17 @@ class FullQueue implements Disposable {
     for (const connection of this.#connections) connection.close();
     this.#listener.close();
   }
+}
+
+/** So many MiB of blanks, gzipped. */
+async function packedBlanks(mib: number): Promise<Uint8Array<ArrayBuffer>> {
+  const blanks = new Uint8Array(1024 * 1024).fill(32);
+  let left = mib;
+  const source = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull(controller) {
+      if (left-- > 0) controller.enqueue(blanks);
+      else controller.close();
+    },
+  });
+  return new Uint8Array(await new Response(source.pipeThrough(new CompressionStream("gzip"))).arrayBuffer());
 }

@@ -19,6 +19,11 @@ import {
 } from "../fixtures/remote_servers.ts";
 import { CLIENT, OpenRemote, remote } from "./remote_harness.ts";
 
+/** Resolves when somebody waits so long, and nothing else goes on: a request under way has a time-out of its own. */
+async function waits(clock: FakeClock, ms: number): Promise<void> {
+  await eventually(() => clock.pending === 1 && clock.nextAt - clock.now() === ms, `a wait of ${ms} ms`);
+}
+
 const sessionsOf = (seen: readonly Seen[]) => seen.map(({ headers }) => headers.get("mcp-session-id"));
 
 Deno.test("A forgotten session is opened again with the client's own words, and the call sent once more", async () => {
@@ -44,6 +49,36 @@ Deno.test("A forgotten session is opened again with the client's own words, and 
     () => server.seen.some((seen) => seen.method === "GET" && sessionsOf([seen])[0] === after),
     "the standalone stream",
   );
+});
+
+Deno.test("What the client had asked the server to go on doing is asked for again", async () => {
+  let isForgotten = false;
+  await using server = scripted((_request, seen) => {
+    const isOld = seen.headers.get("mcp-session-id") === "up-1";
+    if (seen.rpc === "initialize") {
+      return answer(seen, RESULT, { "mcp-session-id": isForgotten ? "up-2" : "up-1" });
+    }
+    if (seen.method === "POST" && isForgotten && isOld) return new Response(null, { status: 404 });
+    return seen.rpc?.startsWith("notifications/")
+      ? undefined
+      : seen.method === "POST"
+      ? answer(seen, {})
+      : undefined;
+  });
+  await using far = new OpenRemote(remote(server.url));
+  await far.initialize();
+  for (const uri of ["a:1", "a:2"]) await far.request("resources/subscribe", { uri });
+  await far.request("resources/unsubscribe", { uri: "a:1" });
+  for (const level of ["info", "debug"]) await far.request("logging/setLevel", { level });
+  const before = server.seen.length;
+  isForgotten = true;
+  assertEquals((await far.request("ping")).result, {});
+  const params = server.seen.slice(before).flatMap(({ rpc, body }) =>
+    rpc === "resources/subscribe" || rpc === "logging/setLevel" ? [JSON.parse(body).params] : []
+  );
+  assertEquals(params, [{ uri: "a:2" }, { level: "debug" }]);
+  // None of the answers is the client's.
+  assertEquals(far.messages.length, 1 + 2 + 1 + 2 + 1);
 });
 
 Deno.test("Many calls that meet a forgotten session open it again once", async () => {
@@ -236,12 +271,12 @@ Deno.test("A stream of a request that breaks off is taken up where it was, by th
   const call = far.ask("tools/call");
   const resumed = () => server.seen.filter(({ headers }) => headers.has("last-event-id")).length;
   await eventually(() => far.messages.length === 2, "the first part");
-  await eventually(() => clock.pending === 1, "the wait");
+  await waits(clock, 3_000);
   await clock.advance(2_999);
   assertEquals(resumed(), 0);
   await clock.advance(1);
   await eventually(() => far.messages.length === 3, "the second part");
-  await eventually(() => clock.pending === 1, "the next wait");
+  await waits(clock, 3_000);
   await clock.advance(3_000);
   assertEquals((await far.answer(call)).result, { after: "e3" });
   assertEquals([resumed(), server.count("tools/call")], [2, 1]);
@@ -258,7 +293,7 @@ Deno.test("A stream that cannot be taken up is given up after five attempts, eac
   const call = far.ask("tools/call");
   const resumed = () => server.seen.filter(({ headers }) => headers.has("last-event-id")).length;
   for (const [attempt, waitMs] of [500, 1_000, 2_000, 4_000, 8_000].entries()) {
-    await eventually(() => clock.pending === 1, "the wait");
+    await waits(clock, waitMs);
     await clock.advance(waitMs - 1);
     assertEquals(resumed(), attempt);
     await clock.advance(1);
@@ -277,7 +312,8 @@ Deno.test("A standalone stream that ends at once is come back for ever more slow
   await using far = new OpenRemote(remote(server.url), { clock });
   await far.initialize();
   for (const [index, waitMs] of [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000].entries()) {
-    await eventually(() => far.messages.length === index + 2 && clock.pending === 1, "the wait");
+    await waits(clock, waitMs);
+    assertEquals(far.messages.length, index + 2);
     assertEquals(server.count("GET"), index + 1);
     await clock.advance(waitMs - 1);
     assertEquals(server.count("GET"), index + 1);

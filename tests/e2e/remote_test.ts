@@ -92,6 +92,33 @@ Deno.test("The SDK's client works with remote servers of both kinds as with its 
   assertEquals(gateway.children(), []);
 });
 
+Deno.test("The bridge asks remote servers of both kinds too, and hands on no header", async () => {
+  await using http = new SdkServer();
+  await using sse = await SdkSseServer.start();
+  await using gateway = await Gateway.start({
+    servers: {
+      http: { url: http.url, forwardHeaders: ["x-user"] },
+      sse: { type: "sse", url: sse.url, forwardHeaders: ["x-user"] },
+    },
+  });
+  for (const serverId of ["http", "sse"]) {
+    const response = await fetch(`${gateway.origin}/bridge`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-user": "ada" },
+      body: JSON.stringify({
+        serverId,
+        method: "tools/call",
+        params: { name: "echo", arguments: { message: "over" } },
+      }),
+    });
+    assertEquals([response.status, await response.json()], [200, {
+      content: [{ type: "text", text: "over" }],
+    }]);
+  }
+  assertEquals(http.seen.some(({ headers }) => headers.has("x-user")), false);
+  assertEquals(sse.seen.some(({ headers }) => "x-user" in headers), false);
+});
+
 Deno.test("Many clients of a remote server have a session each, whatever MAX_PROCESSES is", async () => {
   await using server = new SdkServer();
   await using gateway = await Gateway.start({
