@@ -10,7 +10,16 @@ import { ProcessTable } from "./backends/process_table.ts";
 import { SpawnGate } from "./backends/spawn_gate.ts";
 import { systemClock } from "./clock.ts";
 import { commandServers, commandsOf } from "./commands.ts";
-import { ConfigError, type ConfigResult, loadConfig, type Settings, watchTokensFile } from "./config/mod.ts";
+import {
+  type BridgeCommand,
+  ConfigError,
+  type ConfigResult,
+  listCommands,
+  type ListedCommand,
+  loadConfig,
+  type Settings,
+  watchTokensFile,
+} from "./config/mod.ts";
 import { type Data, openData, ownedBy } from "./data.ts";
 import { reportFault } from "./fault.ts";
 import { admissionLimits, hasRoomToSpare, loadSource, spawnConcurrency } from "./load.ts";
@@ -46,6 +55,7 @@ async function main(): Promise<void> {
   }
   const { settings, warnings } = config;
   const tokens = readTokens(settings);
+  const commands = await readCommands(config.bridgeCommands);
   try {
     await configureLogging({ level: settings.logLevel, format: settings.logFormat, dir: settings.logDir });
   } catch (error) {
@@ -93,7 +103,7 @@ async function main(): Promise<void> {
     supervisor,
     clock,
     implicitSessions: settings.implicitSessions,
-    commands: commandsOf(config, parts),
+    commands: commandsOf(commands, parts),
     forwardedHeaders: forwardedHeadersOf(config.servers),
     streams: {
       clock,
@@ -192,6 +202,16 @@ function readConfig(): ConfigResult {
 function readTokens(settings: Settings): Token[] {
   try {
     return tokensOf(settings);
+  } catch (error) {
+    if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
+    throw error;
+  }
+}
+
+/** Reads the patterns of commands, or ends the process with one line that says what is wrong with one. */
+async function readCommands(commands: readonly BridgeCommand[]): Promise<ListedCommand[]> {
+  try {
+    return await listCommands(commands);
   } catch (error) {
     if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
     throw error;
