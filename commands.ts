@@ -9,7 +9,7 @@
 import { gated } from "./backends/gated.ts";
 import type { SpawnGate } from "./backends/spawn_gate.ts";
 import { stdioBackend } from "./backends/stdio.ts";
-import { type BridgeCommand, judgeCommand } from "./config/mod.ts";
+import { type BridgeCommand, judgeCommand, type ListedCommand } from "./config/mod.ts";
 import type { ServerConfig } from "./config/types.ts";
 import type { BridgeCommands } from "./routes/bridge.ts";
 import { bridgeLimits, type ConfiguredServer, type LimitsConfig, type SharedParts } from "./servers.ts";
@@ -53,12 +53,12 @@ export function commandServers(
 
 /** What the bridge runs where a request names a command. */
 export function commandsOf(
-  { bridgeCommands }: { readonly bridgeCommands: readonly BridgeCommand[] },
+  commands: readonly ListedCommand[],
   { gate, ...parts }: Pick<SharedParts, "clock" | "processes" | "ledger"> & { readonly gate: SpawnGate },
 ): BridgeCommands {
   return {
     find(wish, servers) {
-      const allowed = bridgeCommands.filter(({ name }) => servers?.has(PREFIX + name) ?? true);
+      const allowed = commands.filter(({ name }) => servers?.has(PREFIX + name) ?? true);
       const verdict = judgeCommand(allowed, wish);
       if (verdict.state === "refused") return verdict;
       const { name, file, cwd } = verdict.command;

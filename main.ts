@@ -11,8 +11,11 @@ import { SpawnGate } from "./backends/spawn_gate.ts";
 import { systemClock } from "./clock.ts";
 import { commandServers, commandsOf } from "./commands.ts";
 import {
+  type BridgeCommand,
   ConfigError,
   type ConfigResult,
+  listCommands,
+  type ListedCommand,
   loadConfig,
   reloadServers,
   type Settings,
@@ -57,6 +60,7 @@ async function main(): Promise<void> {
   }
   const { settings, warnings } = config;
   const tokens = readTokens(settings);
+  const commands = await readCommands(config.bridgeCommands);
   try {
     await configureLogging({ level: settings.logLevel, format: settings.logFormat, dir: settings.logDir });
   } catch (error) {
@@ -130,7 +134,7 @@ async function main(): Promise<void> {
     supervisor,
     clock,
     implicitSessions,
-    commands: commandsOf(config, parts),
+    commands: commandsOf(commands, parts),
     forwardedHeaders,
     streams,
     legacy,
@@ -237,6 +241,16 @@ function readConfig(): ConfigResult {
 function readTokens(settings: Settings): Token[] {
   try {
     return tokensOf(settings);
+  } catch (error) {
+    if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
+    throw error;
+  }
+}
+
+/** Reads the patterns of commands, or ends the process with one line that says what is wrong with one. */
+async function readCommands(commands: readonly BridgeCommand[]): Promise<ListedCommand[]> {
+  try {
+    return await listCommands(commands);
   } catch (error) {
     if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
     throw error;

@@ -12,8 +12,9 @@
  *     }
  *
  * A request runs an entry if its `serverPath` is the entry's command as written or as an absolute path, each of its
- * arguments is the text at that place or matches the pattern there as a whole, and each variable is named. The program
- * is looked for on the `PATH` once, at the start; it is run by its absolute path, and by no shell.
+ * arguments is the text at that place or matches the pattern there as a whole, and each variable is named
+ * (`judge_command.ts`). The program is looked for on the `PATH` once, at the start; it is run by its absolute path, and
+ * by no shell.
  *
  * @module
  */
@@ -26,8 +27,6 @@ import { Report, throwFirst } from "./report.ts";
 import { isRuntimeVariable } from "./runtime_variables.ts";
 import { SERVER_ID, SERVER_ID_ALLOWED } from "./server_schema.ts";
 
-/** Characters of an argument that is held against a pattern: what a slow pattern may cost has a bound. */
-export const MAX_MATCHED_CHARS = 1_024;
 /** Arguments of one command; more is a slip of the hand. */
 const MAX_ARGS = 100;
 const MAX_PATTERN_CHARS = 1_000;
@@ -39,9 +38,9 @@ export interface BridgeCommand {
   readonly command: string;
   /** The program, absolute. */
   readonly file: string;
-  readonly args: readonly (string | RegExp)[];
+  readonly args: readonly (string | { readonly pattern: string })[];
   /** What may follow them. */
-  readonly moreArgs: { readonly pattern: RegExp; readonly max: number };
+  readonly moreArgs: { readonly pattern: string; readonly max: number } | undefined;
   readonly env: ReadonlySet<string>;
   /** Absolute. */
   readonly cwd: string;
@@ -62,12 +61,9 @@ export interface CommandsOptions {
 
 const VARIABLE = "BRIDGE_COMMANDS";
 const SHAPE = '{"NAME": {"command": "node", "args": ["/srv/server.js"]}}';
-/** No argument matches: what follows the listed ones where an entry allows no more. */
-const NO_MORE = { pattern: /^(?!)$/u, max: 0 };
 
 const PATTERN = z.strictObject({
-  pattern: z.string("a regular expression").max(MAX_PATTERN_CHARS, `at most ${MAX_PATTERN_CHARS} characters`)
-    .refine(isPattern, "a regular expression of JavaScript, with the flag u"),
+  pattern: z.string("a regular expression").max(MAX_PATTERN_CHARS, `at most ${MAX_PATTERN_CHARS} characters`),
 }, { error: notAnObject });
 const TEXT = z.string("a text").refine((text) => !text.includes("\0"), "a text without a NUL character");
 const ENTRY = z.strictObject({
@@ -133,10 +129,8 @@ export function loadBridgeCommands(given: string | undefined, options: CommandsO
       name,
       command: entry.command,
       file,
-      args: (entry.args ?? []).map((arg) => typeof arg === "string" ? arg : whole(arg.pattern)),
-      moreArgs: entry.moreArgs === undefined
-        ? NO_MORE
-        : { pattern: whole(entry.moreArgs.pattern), max: entry.moreArgs.max },
+      args: entry.args ?? [],
+      moreArgs: entry.moreArgs,
       env: new Set(entry.env),
       cwd: resolve(folder, entry.cwd ?? "."),
     });
@@ -175,70 +169,6 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Compiled alone first: `a)|(b` would get out of the group that holds it to the whole argument. */
-function isPattern(text: string): boolean {
-  try {
-    new RegExp(text, "u");
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function whole(pattern: string): RegExp {
-  return new RegExp(`^(?:${pattern})$`, "u");
-}
-
 function notAnObject(issue: { readonly code?: string | undefined }): string | undefined {
   return issue.code === "invalid_type" ? `an object, such as in ${SHAPE}` : undefined;
-}
-
-/** What a request wants to have run. */
-export interface CommandWish {
-  readonly serverPath: string;
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** The entry that allows it, or what of it none allows. */
-export type CommandVerdict =
-  | { readonly state: "listed"; readonly command: BridgeCommand }
-  | { readonly state: "refused"; readonly why: string };
-
-/**
- * Whether a wish is listed.
- *
- * @param commands Those that whoever wishes may use.
- */
-export function judgeCommand(
-  commands: readonly BridgeCommand[],
-  { serverPath, args, env }: CommandWish,
-): CommandVerdict {
-  const names = Object.keys(env);
-  // Whatever is listed: a list made by hand is no reason to trust.
-  const forbidden = names.find(isRuntimeVariable);
-  if (forbidden !== undefined) return refused(`no request may set ${JSON.stringify(forbidden)}`);
-  const named = commands.filter(({ command, file }) => command === serverPath || file === serverPath);
-  if (named.length === 0) return refused(`${JSON.stringify(serverPath)} is not listed`);
-  const fitting = named.filter((command) => fits(command, args));
-  if (fitting.length === 0) {
-    return refused(`${JSON.stringify(serverPath)} is not listed with these arguments`);
-  }
-  const command = fitting.find((command) => names.every((name) => command.env.has(name)));
-  if (command !== undefined) return { state: "listed", command };
-  const missing = names.find((name) => !fitting.some((command) => command.env.has(name))) ?? names[0];
-  return refused(`${JSON.stringify(serverPath)} is not listed with the variable ${JSON.stringify(missing)}`);
-}
-
-function fits(command: BridgeCommand, args: readonly string[]): boolean {
-  const { args: rules, moreArgs } = command;
-  if (args.length < rules.length || args.length > rules.length + moreArgs.max) return false;
-  return args.every((arg, index) => {
-    const rule = rules[index] ?? moreArgs.pattern;
-    return typeof rule === "string" ? arg === rule : arg.length <= MAX_MATCHED_CHARS && rule.test(arg);
-  });
-}
-
-function refused(why: string): CommandVerdict {
-  return { state: "refused", why };
 }

@@ -12,12 +12,14 @@ import { loadServers, type ServersResult } from "./servers.ts";
 import { readSettings, type Variables } from "./settings.ts";
 import type { ServerConfig, SettingOrigins, Settings } from "./types.ts";
 
+export type { BridgeCommand } from "./bridge_commands.ts";
 export {
-  type BridgeCommand,
   type CommandVerdict,
   type CommandWish,
   judgeCommand,
-} from "./bridge_commands.ts";
+  listCommands,
+  type ListedCommand,
+} from "./judge_command.ts";
 export { ConfigError } from "./config_error.ts";
 export { type SettingRow, settingsTable } from "./settings.ts";
 export { loadTokens, type TokenEntry } from "./tokens_file.ts";

@@ -1,12 +1,16 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   type BridgeCommand,
   type CommandsOptions,
+  loadBridgeCommands,
+} from "../../config/bridge_commands.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import {
   type CommandWish,
   judgeCommand,
-  loadBridgeCommands,
+  listCommands,
   MAX_MATCHED_CHARS,
-} from "../../config/bridge_commands.ts";
+} from "../../config/judge_command.ts";
 import { isRuntimeVariable } from "../../config/runtime_variables.ts";
 import { failing, refusal } from "./helpers.ts";
 
@@ -22,8 +26,13 @@ function load(content: unknown, options: Partial<CommandsOptions> = {}): BridgeC
   });
 }
 
-function judge(content: unknown, wish: Partial<CommandWish>): string {
-  const verdict = judgeCommand(load(content), { serverPath: "node", args: [], env: {}, ...wish });
+async function judge(content: unknown, wish: Partial<CommandWish>): Promise<string> {
+  const verdict = judgeCommand(await listCommands(load(content)), {
+    serverPath: "node",
+    args: [],
+    env: {},
+    ...wish,
+  });
   return verdict.state === "listed" ? verdict.command.name : verdict.why;
 }
 
@@ -77,8 +86,6 @@ const MISTAKES: [unknown, string][] = [
   [{ a: { command: "node", args: "x" } }, "a.args: is not allowed: a list"],
   [{ a: { command: "node", args: [1] } }, 'a.args[0]: is not allowed: texts and {"pattern": "…"}'],
   [{ a: { command: "node", args: ["\0"] } }, "a.args[0]: is not allowed"],
-  [{ a: { command: "node", args: [{ pattern: "(" }] } }, "a.args[0]"],
-  [{ a: { command: "node", args: [{ pattern: "a)|(b" }] } }, "a.args[0]"],
   [{ a: { command: "node", args: Array(101).fill("x") } }, "a.args: is not allowed: at most 100 of them"],
   [{ a: { command: "node", moreArgs: { pattern: "x" } } }, "a.moreArgs.max: is not allowed: a whole number"],
   [{ a: { command: "node", moreArgs: { pattern: "x", max: 0 } } }, "a.moreArgs.max: is not allowed: a whole"],
@@ -87,9 +94,10 @@ const MISTAKES: [unknown, string][] = [
     "a.moreArgs.max: is not allowed: a whole",
   ],
   [
-    { a: { command: "node", moreArgs: { pattern: "[", max: 1 } } },
-    "a.moreArgs.pattern: is not allowed: a reg",
+    { a: { command: "node", args: [{ pattern: "x".repeat(1_001) }] } },
+    "pattern: is not allowed: at most 1000 char",
   ],
+  [{ a: { command: "node", args: [{ pattern: 1 }] } }, "a.args[0]: is not allowed"],
   [{ a: { command: "node", env: ["A=B"] } }, "a.env[0]: is not allowed: a variable's name"],
   [{ a: { command: "node", env: ["NODE_OPTIONS"] } }, "a.env[0]: is not allowed: a variable that no loader,"],
   [{ a: { command: "node", env: ["npm_config_registry"] } }, "a.env[0]: is not allowed: a variable that no"],
@@ -161,13 +169,42 @@ const WISHES: [Partial<CommandWish>, string][] = [
   [{ serverPath: "/opt/tool", args: ["go", "-a"] }, '"/opt/tool" is not listed with these arguments'],
 ];
 for (const [wish, verdict] of WISHES) {
-  Deno.test(`A wish for ${JSON.stringify(wish).slice(0, 90)}: ${verdict}`, () => {
-    assertEquals(judge(LIST, wish), verdict);
+  Deno.test(`A wish for ${JSON.stringify(wish).slice(0, 90)}: ${verdict}`, async () => {
+    assertEquals(await judge(LIST, wish), verdict);
   });
 }
 
-Deno.test("Variables of loaders, runtimes and shells are refused whatever the list says", () => {
-  const [command] = load({ a: { command: "node" } });
+Deno.test("A pattern that is none stops the start, with its place", async () => {
+  const cases: [entry: Record<string, unknown>, line: string][] = [
+    [{ args: ["x", { pattern: "(" }] }, 'a.args[1].pattern: "(" is not allowed: a regular expression of RE2'],
+    // Neither gets out of the whole argument, nor asks for what takes more than one pass.
+    [{ args: [{ pattern: "a)|(b" }] }, 'a.args[0].pattern: "a)|(b" is not allowed'],
+    [{ args: [{ pattern: "(?=a)" }] }, 'a.args[0].pattern: "(?=a)" is not allowed'],
+    [{ args: [{ pattern: "(a)\\1" }] }, "a.args[0].pattern: "],
+    [{ moreArgs: { pattern: "[", max: 1 } }, 'a.moreArgs.pattern: "[" is not allowed'],
+  ];
+  for (const [entry, line] of cases) {
+    const commands = load({ a: { command: "node", ...entry } });
+    const { message } = await assertRejects(() => listCommands(commands), ConfigError);
+    assert(message.startsWith(`BRIDGE_COMMANDS: ${line}`), message);
+  }
+});
+
+Deno.test("No pattern takes long, whatever the argument", async () => {
+  const patterns = ["(a+)+b", "(a|a)*b", "(a*)*b", "(.*a){20}b", "a*a*a*a*a*a*a*b"];
+  const list = Object.fromEntries(
+    patterns.map((pattern, n) => [`p${n}`, { command: "node", args: [{ pattern }] }]),
+  );
+  // To an engine that tries one way after the other the first alone would take until the end of days.
+  assertEquals(
+    await judge(list, { args: ["a".repeat(MAX_MATCHED_CHARS)] }),
+    '"node" is not listed with these arguments',
+  );
+  assertEquals(await judge(list, { args: ["aab"] }), "p0");
+});
+
+Deno.test("Variables of loaders, runtimes and shells are refused whatever the list says", async () => {
+  const [command] = await listCommands(load({ a: { command: "node" } }));
   const names = [
     ...[
       "NODE_OPTIONS",
@@ -220,7 +257,7 @@ Deno.test("Variables of loaders, runtimes and shells are refused whatever the li
   for (const name of names) {
     assert(isRuntimeVariable(name), name);
     // Even of an entry that did not come through the reading.
-    const trusting: BridgeCommand = { ...command!, env: new Set([name]) };
+    const trusting = { ...command!, env: new Set([name]) };
     const verdict = judgeCommand([trusting], { serverPath: "node", args: [], env: { [name]: "x" } });
     assertEquals(verdict, { state: "refused", why: `no request may set ${JSON.stringify(name)}` });
   }

@@ -16,7 +16,7 @@ import { ProcessTable } from "../../backends/process_table.ts";
 import { SpawnGate } from "../../backends/spawn_gate.ts";
 import { systemClock as clock } from "../../clock.ts";
 import { commandServers, commandsOf } from "../../commands.ts";
-import { loadConfig } from "../../config/mod.ts";
+import { listCommands, loadConfig } from "../../config/mod.ts";
 import { Access, digestOf } from "../../routes/access.ts";
 import { createApp } from "../../routes/app.ts";
 import { BODY_DEFAULTS, BodyReader } from "../../routes/body.ts";
@@ -267,7 +267,7 @@ Deno.test(`No body of /bridge runs what is not listed (${RUNS} mutants, seed ${S
     implicitSessions: true,
     bodies,
     bridgeSessions,
-    commands: commandsOf(config, parts),
+    commands: commandsOf(await listCommands(config.bridgeCommands), parts),
   });
   const met = new Set<number>();
   let listed = 0;
