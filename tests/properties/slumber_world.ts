@@ -109,14 +109,12 @@ export class World {
       server.stubborn = false;
       if (server.closes.length > 0) server.finishClose();
     }
+    await this.look();
     for (let minutes = 0; minutes < 3; minutes++) await this.advance(60_000);
     for (const server of SERVERS.keys()) {
-      this.perform({ do: "open", server, implicit: false });
-      await this.look();
-      const life = this.lives.at(-1)!;
-      assert(life.id !== undefined, `server ${server} opens nothing any more`);
-      this.perform({ do: "delete", who: 0 });
-      await this.look();
+      await this.step({ do: "open", server, implicit: false });
+      assert(this.lives.at(-1)!.id !== undefined, `server ${server} opens nothing any more`);
+      await this.step({ do: "delete", who: 0 });
     }
   }
 
