@@ -51,6 +51,7 @@ type OfServer =
   | "limitsText"
   | "fingerprint"
   | "openBackend"
+  | "refusal"
   | "startsProcess"
   | "gaps";
 
@@ -293,6 +294,7 @@ export class Served {
       startsProcess: () => !("code" in source) && source.startsProcess,
       gaps,
       openBackend: "code" in source ? cannotOpen : source.open,
+      refusal: "code" in source ? source : undefined,
       onServerFailed: (session, detail) => this.#common.onServerFailed(session, detail, this),
       onOver: (session) => this.#common.onOver(session, this),
       onEnded: (session) => {

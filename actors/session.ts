@@ -426,6 +426,11 @@ export class Session implements Recorded {
     };
   }
 
+  /** Why there can be no backend for it; undefined where there can. */
+  get refusal(): Failure | undefined {
+    return this.#context.refusal;
+  }
+
   /** Whether it waits for a backend. */
   get waking(): boolean {
     return this.#waking !== undefined && this.#state === "hibernated";

@@ -5,6 +5,7 @@
  */
 import type { OpenBackend } from "../backends/backend.ts";
 import type { Clock } from "../clock.ts";
+import type { Failure } from "../errors.ts";
 import type { ConversationLimits } from "./conversation.ts";
 import type { Events } from "./events.ts";
 import type { IdleGaps } from "./idle_gaps.ts";
@@ -45,6 +46,8 @@ export interface SessionContext {
   readonly records: Records;
   readonly clock: Clock;
   readonly openBackend: OpenBackend;
+  /** Why that is of no use; undefined where it is. */
+  readonly refusal: Failure | undefined;
   /** Whether opening a backend now would start a process. */
   readonly startsProcess: () => boolean;
   readonly scale: TtlScale;

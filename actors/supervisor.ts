@@ -449,8 +449,8 @@ export class Supervisor {
   #onWake(session: Session): void {
     const { serverId } = session;
     if (this.#drain !== undefined) return session.notRevived({ code: "shuttingDown" });
-    const { source } = this.#roster.get(serverId)!;
-    if ("code" in source) return session.notRevived(source);
+    // Of the server that it was opened with: that may be drained, and another one have its id.
+    if (session.refusal !== undefined) return session.notRevived(session.refusal);
     const reply = {
       get open() {
         return session.waking;

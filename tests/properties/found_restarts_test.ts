@@ -302,3 +302,14 @@ Deno.test("A session of an earlier run gives its backend back in its time", asyn
   await runs.clock.advance(1);
   assertEquals(restored.state, "hibernated");
 });
+
+Deno.test("A session wakes up though its server was taken out of the file while it slept", async () => {
+  const harness = new Runs({ limits: { hibernateAfterMs: 3_000 } }).start();
+  const { session } = await harness.open();
+  await harness.clock.advance(3_000);
+  await harness.supervisor.replaceServers([]);
+  const call = await post(session, request("tools/list"));
+  harness.backend.answer(1);
+  await settle();
+  assertEquals([session.state, call.completion?.kind], ["active", "answered"]);
+});
