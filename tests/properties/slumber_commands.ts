@@ -58,6 +58,8 @@ export type Command =
   | { readonly do: "advance"; readonly ms: number }
   | { readonly do: "press"; readonly memory: number }
   | { readonly do: "manner"; readonly server: number; readonly manner: Manner }
+  /** The servers file changes. */
+  | { readonly do: "replace"; readonly server: number; readonly isGone: boolean }
   | { readonly do: "stop"; readonly drainMs: number; readonly hurry: boolean }
   /** Where the gateway was not stopped it is killed; `inTurn`: before it has handled what was sent last. */
   | { readonly do: "restart"; readonly downMs: number; readonly inTurn: boolean }
@@ -149,6 +151,10 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       drainMs: fc.constantFrom(0, 25, 300, 5_000),
       hurry: fc.boolean(),
     }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("replace" as const), server, isGone: fc.boolean() }),
   },
   {
     weight: 5,

@@ -4,7 +4,7 @@
  * @module
  */
 import { NO_PRESSURE, TtlScale } from "../../actors/pressure.ts";
-import { Supervisor } from "../../actors/supervisor.ts";
+import { type SupervisedServer, Supervisor } from "../../actors/supervisor.ts";
 import { Sweeper } from "../../actors/sweeper.ts";
 import type { BackendEvents, BackendOwner } from "../../backends/backend.ts";
 import type { SessionStore } from "../../stores/store.ts";
@@ -85,6 +85,8 @@ export class Run {
   readonly faults: string[] = [];
   /** Whether all sessions of the run before are taken up. */
   restored = false;
+  #configured: SupervisedServer[];
+  readonly #manners: readonly Manner[];
   /** Resolves with the shutdown, once one was asked for. */
   drained: Promise<void> | undefined;
 
@@ -100,6 +102,8 @@ export class Run {
     },
   ) {
     const clock = this.clock = new RunClock(wall);
+    this.#configured = Array.from(SERVERS.keys(), (server) => this.#serverOf(server, manners));
+    this.#manners = manners;
     const scale = new TtlScale({ minTtlMs: MIN_TTL_MS });
     const { maxProcesses, maxSessions, waitMs } = setting;
     const supervisor = this.supervisor = new Supervisor({
@@ -110,20 +114,7 @@ export class Run {
       limits: { maxSessions, maxSessionsPerPrincipal: Infinity, maxProcesses },
       admissionWaitMs: waitMs,
       onWant: () => this.sweeper.wake(),
-      servers: SERVERS.map((limits, server) => ({
-        id: serverId(server),
-        limits,
-        fingerprint: "",
-        backend: (owner, events) => {
-          const { session } = owner;
-          const other = this.servers.find(({ owner, closed }) => owner.session === session && !closed);
-          // Whoever opens it would take an error for a fault of the gateway's.
-          if (other !== undefined) this.faults.push(`session ${session} has two backends at a time`);
-          const backend = new Server(owner, events, server, this, manners[server]!);
-          this.servers.push(backend);
-          return backend;
-        },
-      })),
+      servers: this.#configured,
     });
     this.sweeper = new Sweeper({
       clock,
@@ -135,6 +126,32 @@ export class Run {
     const { done } = supervisor.restore();
     void done.then(() => this.restored = true);
     this.sweeper.start();
+  }
+
+  #serverOf(server: number, manners: readonly Manner[]): SupervisedServer {
+    return {
+      id: serverId(server),
+      limits: SERVERS[server]!,
+      fingerprint: "",
+      backend: (owner, events) => {
+        const { session } = owner;
+        const other = this.servers.find(({ owner, closed }) => owner.session === session && !closed);
+        // Whoever opens it would take an error for a fault of the gateway's.
+        if (other !== undefined) this.faults.push(`session ${session} has two backends at a time`);
+        const backend = new Server(owner, events, server, this, manners[server]!);
+        this.servers.push(backend);
+        return backend;
+      },
+    };
+  }
+
+  /** A server is taken out of the file, or comes back in another version. Sessions keep the one that they know. */
+  replace(server: number, { isGone }: { isGone: boolean }): void {
+    // Those that are not taken up yet end with the server that they know.
+    if (!this.restored) return;
+    const others = this.#configured.filter(({ id }) => id !== serverId(server));
+    this.#configured = isGone ? others : [...others, this.#serverOf(server, this.#manners)];
+    void this.supervisor.replaceServers(this.#configured);
   }
 
   /** The newest backend of a session. */

@@ -14,7 +14,7 @@ import { standingRequest } from "./slumber_standing.ts";
 import { MIN_TTL_MS, Run, serverId } from "./slumber_run.ts";
 import { Watch } from "./slumber_watch.ts";
 
-/** A hold on the store that a kill may cut. */
+/** What a kill may cut. */
 export type Hold = SessionStore & { cut(): void };
 
 type Of<Do extends Command["do"]> = Extract<Command, { do: Do }>;
@@ -30,7 +30,7 @@ export class World {
   readonly #manners: Manner[] = SERVERS.map(() => "answers");
   #memory = 0;
   #lastNo = 0;
-  /** Messages that were sent after a deadline, until it is seen what came of them. */
+  /** Messages, until it is seen what came of them. */
   #late: { life: Life; mail: Mail; isQuiet: boolean; until: number }[] = [];
 
   /** @param open Opens the store, which the last gateway has let go of. */
@@ -105,6 +105,7 @@ export class World {
     if (this.run.drained !== undefined) return;
     this.#manners.fill("answers");
     this.#memory = 0;
+    for (const server of SERVERS.keys()) this.run.replace(server, { isGone: false });
     for (const server of this.run.servers) {
       server.stubborn = false;
       if (server.closes.length > 0) server.finishClose();
@@ -153,6 +154,8 @@ export class World {
         return void (this.#memory = command.memory);
       case "manner":
         return void (this.#manners[command.server] = command.manner);
+      case "replace":
+        return this.run.replace(command.server, command);
       case "stop":
         return this.run.stop(command);
       case "advance":
@@ -220,7 +223,7 @@ export class World {
 
   #act(
     life: Life,
-    command: Exclude<Command, Of<"open" | "advance" | "press" | "manner" | "stop" | "restart">>,
+    command: Exclude<Command, Of<"open" | "advance" | "press" | "manner" | "replace" | "stop" | "restart">>,
   ): void {
     const no = ++this.#lastNo;
     const tag = `m${no}`;
