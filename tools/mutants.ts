@@ -120,8 +120,7 @@ async function copyProject(to: string): Promise<void> {
     const isPart = PARTS.includes(name) || name.endsWith(".ts") || (isDirectory && !name.startsWith("."));
     if (isPart && !NOT_COPIED.has(name)) await copy(join(PROJECT, name), join(to, name));
   }
-  // Sources, not tests.
-  await copy(join(PROJECT, "routes"), join(to, "routes"));
+  for (const folder of ["routes", "tests/routes"]) await copy(join(PROJECT, folder), join(to, folder));
 }
 
 async function copy(from: string, to: string): Promise<void> {

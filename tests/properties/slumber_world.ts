@@ -89,7 +89,6 @@ export class World {
     if (isKill) {
       this.#hold.cut();
       for (const server of this.run.servers) server.dead = true;
-      // What was under way goes nowhere.
       await settle();
     } else await this.finish();
     const now = this.now;
@@ -114,7 +113,7 @@ export class World {
     for (let minutes = 0; minutes < 3; minutes++) await this.advance(60_000);
     for (const server of SERVERS.keys()) {
       await this.step({ do: "open", server, implicit: false });
-      assert(this.lives.at(-1)!.id !== undefined, `server ${server} opens nothing any more`);
+      assert(this.lives.at(-1)!.id !== undefined, `server ${server} opens nothing`);
       await this.step({ do: "delete", who: 0 });
     }
   }
