@@ -23,9 +23,12 @@ const END_MS = 8_000;
 const pathOf = (file: string) => new URL(file, import.meta.url).pathname;
 const SERVER_ARGS = ["run", "--no-config", "--allow-read", "--allow-write", pathOf("echo_child.ts")];
 
+/** What Sojourn serves unless something else is asked for. */
+export const ECHO = { echo: { command: "deno", args: SERVER_ARGS } };
+
 const running = new Set<ChildProcessWithoutNullStreams>();
-/** Where Sojourn runs. */
-let folder: string | undefined;
+/** Where each Sojourn runs. */
+const folders: string[] = [];
 let ending = false;
 
 /** Starts the least code that forwards. */
@@ -48,14 +51,24 @@ export async function startBaseline(): Promise<Gateway> {
   };
 }
 
-/** Starts Sojourn as people run it: no setting but a port and a servers file. */
-export async function startSojourn(): Promise<Gateway> {
+/**
+ * Starts Sojourn as people run it: no setting but a port and a servers file.
+ *
+ * @param options.env On top of that.
+ * @param options.servers By their names, instead of `echo`. The gateway's URL is that of the first.
+ */
+export async function startSojourn(
+  { env = {}, servers = ECHO }: {
+    readonly env?: Readonly<Record<string, string>>;
+    readonly servers?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  } = {},
+): Promise<Gateway> {
   // A folder without a `.env`. Its servers run in it too, so it stays until they are gone.
-  folder = await Deno.makeTempDir({ prefix: "sojourn-bench-" });
-  const servers = { mcpServers: { echo: { command: "deno", args: SERVER_ARGS } } };
-  await Deno.writeTextFile(`${folder}/mcp-servers.json`, JSON.stringify(servers));
-  const child = start(["run", "-A", pathOf("../main.ts"), "--port=0"], folder);
-  const url = await firstMatch(child, /(http:\/\/127\.0\.0\.1:\d+\/mcp\/echo)/);
+  const folder = await Deno.makeTempDir({ prefix: "sojourn-bench-" });
+  folders.push(folder);
+  await Deno.writeTextFile(`${folder}/mcp-servers.json`, JSON.stringify({ mcpServers: servers }));
+  const child = start(["run", "-A", pathOf("../main.ts"), "--port=0"], folder, env);
+  const url = await firstMatch(child, /(http:\/\/127\.0\.0\.1:\d+\/mcp\/[^\s"]+)/);
   return { name: "sojourn", pid: child.pid!, url, streams: true };
 }
 
@@ -82,17 +95,25 @@ export async function endAll(): Promise<void> {
     if (running.has(child)) await promise;
     clearTimeout(timer);
   }));
-  if (folder !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
+  for (const folder of folders) await Deno.remove(folder, { recursive: true }).catch(() => {});
 }
 
-function start(args: string[], cwd?: string): ChildProcessWithoutNullStreams {
+function start(
+  args: string[],
+  cwd?: string,
+  more: Readonly<Record<string, string>> = {},
+): ChildProcessWithoutNullStreams {
   if (ending) throw new Error("everything is being ended");
   const env = Deno.env.toObject();
   // What is set for a gateway on this machine is not meant for the one that is measured.
   for (const { variable } of settingsTable()) delete env[variable];
   // By another spelling of its path: under its own one Deno takes the arguments for Node's.
   const deno = Deno.execPath().replace(/\/(?=[^/]*$)/, "/./");
-  const child = spawn(deno, args, { env, detached: true, ...(cwd !== undefined && { cwd }) });
+  const child = spawn(deno, args, {
+    env: { ...env, ...more },
+    detached: true,
+    ...(cwd !== undefined && { cwd }),
+  });
   running.add(child);
   child.once("exit", () => running.delete(child));
   return child;

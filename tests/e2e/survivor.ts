@@ -24,6 +24,8 @@ const RECONNECTION = {
 const CALL_MS = 300_000;
 const AWAY_MS = 300_000;
 const TRY_AGAIN_MS = 250;
+/** Longer than any timer of a stream: the gateway asks to come back after a second. */
+const LAST_TIMER_MS = 1_300;
 
 /** How to make a {@link Survivor}. */
 export interface SurvivorOptions {
@@ -107,7 +109,7 @@ export class Survivor implements AsyncDisposable {
     // Version 1 of the SDK forgets all but the last of the timers with which its streams come back.
     this.#reconnection.maxRetries = 0;
     await this.client.close();
-    await passMs(RECONNECTION.maxReconnectionDelay + 100);
+    await passMs(LAST_TIMER_MS);
   }
 
   async #fetch(input: string | URL, init?: RequestInit): Promise<Response> {
