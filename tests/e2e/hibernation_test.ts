@@ -10,7 +10,7 @@ import { Gateway, passMs, PROJECT } from "./gateway.ts";
 import { type OpenStream, RawSession } from "./raw_client.ts";
 
 /** What fits into a minute on a busy machine. `HIBERNATING_SESSIONS=1000` asks for a thousand. */
-const SESSIONS = Number(Deno.env.get("HIBERNATING_SESSIONS") ?? 250);
+const SESSIONS = Number(Deno.env.get("HIBERNATING_SESSIONS") ?? 500);
 const AT_ONCE = 40;
 const HIBERNATE_AFTER_MS = 3_000;
 const HIBERNATING = { hibernateAfterMs: HIBERNATE_AFTER_MS, idleTtlMs: 24 * 3_600_000 };

@@ -7,6 +7,9 @@
 import { assertEquals } from "@std/assert";
 import { problemsOf, survive } from "../../tools/survival/survive.ts";
 
-Deno.test("Scripts of 16 clients of real servers go on over a SIGKILL with the sessions that they have", async () => {
-  assertEquals(problemsOf(await survive({ sessions: 16, processes: 10, atOnce: 6 })), []);
+const SESSIONS = 32;
+
+Deno.test(`Scripts of ${SESSIONS} clients of real servers go on over a SIGKILL with the sessions that they have`, async () => {
+  // Fewer processes than sessions, so that some hibernate when it comes.
+  assertEquals(problemsOf(await survive({ sessions: SESSIONS, processes: 20, atOnce: 8 })), []);
 });

@@ -54,7 +54,8 @@ export interface Survival {
 /** Steps of a script; the gateway is killed in that of the number in the middle. */
 export const STEPS = 6;
 const KILL_IN = 3;
-const HIBERNATE_AFTER_MS = 5_000;
+/** So long that it is scarcity that puts most of them to sleep. */
+const HIBERNATE_AFTER_MS = 120_000;
 
 const PACKAGES = { memory: "server-memory@2026.8.31", everything: "server-everything@2026.8.31" };
 
