@@ -18,7 +18,10 @@ const MAX_GARBAGE_BYTES = 190 * MIB;
 const MAX_ECHO_MS = 5_000;
 
 async function start(env: Record<string, string> = {}): Promise<Gateway> {
-  const servers = { flooder: fixture("flooder"), echo: fixture("echo_server") } as unknown;
+  const servers = {
+    flooder: { ...fixture("flooder"), stateful: true },
+    echo: fixture("echo_server"),
+  } as unknown;
   return await Gateway.start({
     servers: servers as NonNullable<Exclude<GatewayOptions["servers"], "committed">>,
     env: { STREAM_STALL_MS: String(STALL_MS), ...env },

@@ -15,8 +15,27 @@ const STUBBORN = { stubborn: { ...fixture("stubborn") } };
 /** So long that nothing comes of it within a test. */
 const NEVER_MS = 600_000;
 
-Deno.test("A server that is killed fails the call in flight with its name and ends the session", async () => {
+const STATEFUL = { echo: { ...ECHO.echo, stateful: true } };
+
+Deno.test("A server that is killed fails the call in flight with its name, and the session gets another", async () => {
   await using gateway = await Gateway.start({ servers: ECHO, env: { SSE_AFTER_MS: "300000" } });
+  const session = await RawSession.open(gateway, "echo");
+  const call = session.call("slow", { ms: NEVER_MS });
+  // Handled in order: the call is in flight when the pid is there.
+  const pid = Number(await session.text("pid"));
+  Deno.kill(pid, "SIGKILL");
+  const { status, message } = await call;
+  assertEquals([status, message?.error?.code], [502, -32000]);
+  assertMatch(message!.error!.message, /server "echo" was ended by SIGKILL/);
+  await gateway.waitForLine(/Session \w+ of server echo hibernates: server "echo" was ended by SIGKILL/);
+  await gateway.waitForChildren(0);
+  const next = Number(await session.text("pid"));
+  assert(next !== pid);
+  assertEquals(gateway.children().map((child) => child.pid), [next]);
+});
+
+Deno.test("A stateful server that is killed fails the call in flight with its name and ends the session", async () => {
+  await using gateway = await Gateway.start({ servers: STATEFUL, env: { SSE_AFTER_MS: "300000" } });
   const session = await RawSession.open(gateway, "echo");
   const call = session.call("slow", { ms: NEVER_MS });
   // Handled in order: the call is in flight when the pid is there.
@@ -34,8 +53,19 @@ Deno.test("A server that is killed fails the call in flight with its name and en
   await assertNoneLeft(gateway);
 });
 
-Deno.test("A server that is killed while idle ends its session", async () => {
+Deno.test("A server that is killed while idle leaves its session and its stream", async () => {
   await using gateway = await Gateway.start({ servers: ECHO });
+  const session = await RawSession.open(gateway, "echo");
+  await using stream = await session.stream();
+  Deno.kill(Number(await session.text("pid")), "SIGKILL");
+  await gateway.waitForLine(/hibernates: .*SIGKILL/);
+  await gateway.waitForChildren(0);
+  assertEquals(await session.ping(), 200);
+  assertEquals(stream.status, 200);
+});
+
+Deno.test("A stateful server that is killed while idle ends its session", async () => {
+  await using gateway = await Gateway.start({ servers: STATEFUL });
   const session = await RawSession.open(gateway, "echo");
   await using stream = await session.stream();
   Deno.kill(Number(await session.text("pid")), "SIGKILL");
@@ -77,12 +107,12 @@ Deno.test("A stubborn server is ended by a shutdown, with its children in and ou
   assertEquals(gateway.children(), []);
 });
 
-Deno.test("What a server left behind when it was killed is ended with its session", async () => {
+Deno.test("What a server left behind when it was killed is ended, though its session lives on", async () => {
   await using gateway = await Gateway.start({ servers: STUBBORN });
   const session = await RawSession.open(gateway, "stubborn");
   const [own] = pidsOf(session);
   Deno.kill(own!, "SIGKILL");
-  await gateway.waitForLine(/ended: backend_exit/);
+  await gateway.waitForLine(/hibernates: /);
   await gateway.waitForChildren(0);
 });
 
