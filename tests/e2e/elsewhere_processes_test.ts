@@ -184,7 +184,7 @@ Deno.test("docker/mcp-gateway#483: fifty lives of servers leave neither zombies 
   }
   await gateway.waitForChildren(0);
   await eventually(() => zombiesOf(gateway).length === 0, "the zombies to be reaped");
-  await waitForEnds(gateway, /ended/, ROUNDS * AGENTS);
+  await waitForEnds(gateway, / ended: /, ROUNDS * AGENTS);
   await eventually(
     () => descriptorsOf(gateway) < descriptors + AGENTS,
     `the descriptors to be as few as after the first round, ${descriptors}`,

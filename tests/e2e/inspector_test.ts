@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { FIRST_START_MS, Gateway } from "./gateway.ts";
 
 const INSPECTOR = "npm:@modelcontextprotocol/inspector@2.12.0";
+/** Versions that are known to install: of what it wants "at least" there may be a newer one that does not. */
+const LOCK = new URL("inspector.lock", import.meta.url).pathname;
 
 /** What it prints of a result. */
 interface Printed {
@@ -22,7 +24,7 @@ interface Printed {
 async function inspect(gateway: Gateway, serverId: string, ...method: string[]): Promise<Printed> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "-A", "--no-config", "--no-lock", INSPECTOR],
+      ...["run", "-A", "--no-config", `--lock=${LOCK}`, "--frozen", INSPECTOR],
       ...["--cli", gateway.url(serverId), "--transport", "http", "--method", ...method],
     ],
     cwd: gateway.folder,
