@@ -108,6 +108,8 @@ const SSE_AFTER_MS = 0;
 const STREAM_MAX_MS = 1_000;
 /** The first start downloads. */
 const START_MS = 120_000;
+/** The versions of what the suites are made of, so that they are the same everywhere. */
+const LOCK = new URL("conformance.lock", import.meta.url).pathname;
 /** A run takes about 8 s, and on the first one the suite is downloaded. */
 const SUITE_MS = 300_000;
 /** How long the fixture may take to end. */
@@ -204,7 +206,8 @@ export async function runSuite(
         "run",
         "-A",
         "--no-config",
-        "--no-lock",
+        `--lock=${LOCK}`,
+        "--frozen",
         suite,
         "server",
         "--url",
