@@ -428,7 +428,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "an exported log forgets which events are gone",
     breaks: "resumed",
     edits: [{ file: EVENT_LOG, from: "      stream.gone = gone;\n", to: "" }],
-    by: ["properties"],
+    by: ["units"],
   },
   {
     name: "a request that a restart interrupts is never answered",
