@@ -32,7 +32,10 @@ import { type Tombstone, tombstoneOf, tombstoneText } from "./tombstones.ts";
 export const FLUSH_MS = 500;
 /** After how long what failed is tried again, in ms. */
 const RETRY_MS = 1_000;
-/** Sessions that are written in one turn: about a millisecond. */
+/**
+ * Changes and ends that are written in one turn: about a millisecond. An end that must be written before anybody is told
+ * takes all those before it along.
+ */
 const ROWS_AT_ONCE = 256;
 /** How often it is told that nothing can be written, in ms. */
 const TELL_EVERY_MS = 60_000;
@@ -128,7 +131,7 @@ export class Records {
     this.#over.add(key);
     this.#ended.push({ key, tombstone: { handle: tombstone.handle, record: tombstoneText(tombstone) } });
     if (later && this.durable) this.#flushIn(FLUSH_MS);
-    else if (!this.#writeEnds()) this.#flushIn(RETRY_MS);
+    else if (!this.#writeAllEnds()) this.#flushIn(RETRY_MS);
   }
 
   /** The gateway goes, the session stays. @param streams What went out on its streams, for its client to come back for. */
@@ -181,23 +184,22 @@ export class Records {
   close(): void {
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
-    this.#writeEnds();
-    while (this.#written < this.#changed.length && this.#writeChanges());
+    this.#writeAllEnds();
+    while (this.#written < this.#changed.length && this.#writeChanges(ROWS_AT_ONCE));
     this.#store.close();
   }
 
   /** In slices: others get their turns between them. */
   readonly #onFlush = (): void => {
     this.#cancelFlush = undefined;
-    const done = this.#writeEnds() && this.#writeChanges();
-    if (this.waiting === 0) return;
-    const isRound = this.#written === this.#changed.length;
-    if (isRound) {
-      this.#changed = this.#inUse;
-      this.#inUse = [];
-      this.#written = 0;
-    }
-    this.#flushIn(!done ? RETRY_MS : isRound ? FLUSH_MS : 1);
+    const ends = Math.min(this.#ended.length, ROWS_AT_ONCE);
+    if (!this.#writeEnds(ends) || !this.#writeChanges(ROWS_AT_ONCE - ends)) return this.#flushIn(RETRY_MS);
+    if (this.#ended.length > 0 || this.#written < this.#changed.length) return this.#flushIn(1);
+    // Also where nothing waits: sessions that are over would be held on to.
+    this.#changed = this.#inUse;
+    this.#inUse = [];
+    this.#written = 0;
+    if (this.#changed.length > 0) this.#flushIn(FLUSH_MS);
   };
 
   /** One timer for all of it, or each failure would beget another. */
@@ -205,17 +207,26 @@ export class Records {
     this.#cancelFlush ??= this.#clock.after(ms, this.#onFlush);
   }
 
-  #writeEnds(): boolean {
-    if (this.#ended.length === 0) return true;
-    const slice = this.#ended.slice(0, ROWS_AT_ONCE);
+  #writeAllEnds(): boolean {
+    while (this.#ended.length > 0) {
+      if (!this.#writeEnds(ROWS_AT_ONCE)) return false;
+    }
+    return true;
+  }
+
+  /** @returns False where the store failed, and nothing was written. */
+  #writeEnds(most: number): boolean {
+    const slice = this.#ended.slice(0, most);
+    if (slice.length === 0) return true;
     if (this.#try(() => this.#store.end(slice)) !== undefined) return false;
     for (const { key } of slice) this.#over.delete(key);
     this.#ended = this.#ended.slice(slice.length);
-    return this.#ended.length === 0 || this.#writeEnds();
+    return true;
   }
 
-  #writeChanges(): boolean {
-    const slice = this.#changed.slice(this.#written, this.#written + ROWS_AT_ONCE);
+  /** @returns The same. */
+  #writeChanges(most: number): boolean {
+    const slice = this.#changed.slice(this.#written, this.#written + most);
     // What is over or left to the next run has been written.
     const rows = slice.filter(({ closed }) => !closed).map(({ key, change }) => ({ key, ...change }));
     if (rows.length > 0 && this.#try(() => this.#store.update(rows)) !== undefined) return false;

@@ -6,6 +6,10 @@
 import type { Mutant } from "./mutants_table.ts";
 
 const SESSION = "actors/session.ts";
+const CORE = "actors/session_core.ts";
+const TIME = "actors/session_time.ts";
+const SLEEP = "actors/session_sleep.ts";
+const END = "actors/session_end.ts";
 const RECORDS = "actors/records.ts";
 const LINK = "actors/link.ts";
 const PROPERTIES = ["properties"] as const;
@@ -15,7 +19,7 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
   {
     name: "hibernates while something is in flight",
     breaks: "slumber",
-    edits: [{ file: SESSION, from: "    else if (this.inFlight === 0) {", to: "    else {" }],
+    edits: [{ file: TIME, from: "  else if (core.inFlight === 0) {", to: "  else {" }],
     by: PROPERTIES,
   },
   {
@@ -23,8 +27,8 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     breaks: "slumber",
     edits: [{
       file: SESSION,
-      from: 'return this.#hibernates && !this.expired && this.#state === "active" && this.inFlight === 0;',
-      to: 'return this.#hibernates && !this.expired && this.#state === "active";',
+      from: 'return core.hibernates && !this.expired && core.state === "active" && core.inFlight === 0;',
+      to: 'return core.hibernates && !this.expired && core.state === "active";',
     }],
     by: PROPERTIES,
   },
@@ -32,9 +36,9 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     name: "two backends at a time",
     breaks: "slumber",
     edits: [{
-      file: SESSION,
-      from: "    else this.#context.onWake(this);",
-      to: "    this.#context.onWake(this);",
+      file: SLEEP,
+      from: "  else core.context.onWake(core.session);",
+      to: "  core.context.onWake(core.session);",
     }],
     by: PROPERTIES,
   },
@@ -68,9 +72,9 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     name: "a server with state is replaced",
     breaks: "slumber",
     edits: [{
-      file: SESSION,
-      from: "return this.#key !== 0 && !this.#context.limits.stateful;",
-      to: "return this.#key !== 0;",
+      file: CORE,
+      from: "return this.key !== 0 && !this.context.limits.stateful;",
+      to: "return this.key !== 0;",
     }],
     by: PROPERTIES,
   },
@@ -78,23 +82,23 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     name: "expires while it wakes",
     breaks: "slumber",
     edits: [{
-      file: SESSION,
-      from: "    if (!this.#isAlive || this.#waking !== undefined) return;",
-      to: "    if (!this.#isAlive) return;",
+      file: TIME,
+      from: "  if (!core.isAlive || core.waking !== undefined) return;",
+      to: "  if (!core.isAlive) return;",
     }],
     by: PROPERTIES,
   },
   {
     name: "questions of a server that failed to start stay",
     breaks: "slumber",
-    edits: [{ file: SESSION, from: "    this.#conversation.lostServer(failure, now);\n", to: "" }],
+    edits: [{ file: SLEEP, from: "  conversation.lostServer(failure, now);\n", to: "" }],
     by: PROPERTIES,
   },
   {
     name: "a notification wakes and gets a stream",
     breaks: "slumber",
     edits: [{
-      file: SESSION,
+      file: SLEEP,
       from: 'reply: message.kind === "request" ? reply : NOBODY,',
       to: 'reply: message.kind === "request" ? NOBODY : reply,',
     }],
@@ -150,7 +154,7 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     name: "ends are written down later",
     breaks: "restart",
     edits: [{
-      file: SESSION,
+      file: END,
       from: "{ later: FOUND_AGAIN.has(verdict.reason) }",
       to: "{ later: true }",
     }],
@@ -160,8 +164,8 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     name: "an end by pressure is undone by a restart",
     breaks: "restart",
     edits: [{
-      file: SESSION,
-      from: 'if (this.#key !== 0 && (reason === "evicted" || effectiveMs < configuredMs)) {',
+      file: TIME,
+      from: 'if (core.key !== 0 && (reason === "evicted" || effectiveMs < configuredMs)) {',
       to: "if (effectiveMs > configuredMs) {",
     }],
     by: PROPERTIES,
@@ -180,9 +184,9 @@ export const SLUMBER_MUTANTS: readonly Mutant[] = [
     name: "a shutdown ends sessions",
     breaks: "restart",
     edits: [{
-      file: SESSION,
-      from: "if (!records.durable || this.#key === 0 ||",
-      to: "if (records.durable || this.#key === 0 ||",
+      file: END,
+      from: "if (!records.durable || core.key === 0 ||",
+      to: "if (records.durable || core.key === 0 ||",
     }],
     by: PROPERTIES,
   },

@@ -49,6 +49,10 @@ export interface Mutant {
 }
 
 const SESSION = "actors/session.ts";
+const CLIENT = "actors/session_client.ts";
+const SERVER = "actors/session_server.ts";
+const TIME = "actors/session_time.ts";
+const END = "actors/session_end.ts";
 const EVENT_LOG = "actors/event_log.ts";
 const CONVERSATION = "actors/conversation.ts";
 const LIFETIME = "actors/lifetime.ts";
@@ -60,9 +64,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "deadline off by one",
     breaks: "deadline",
     edits: [{
-      file: SESSION,
-      from: " || now < this.deadline) return;",
-      to: " || now <= this.deadline) return;",
+      file: TIME,
+      from: " || now < core.deadline) return;",
+      to: " || now <= core.deadline) return;",
     }],
     by: BOTH,
   },
@@ -71,12 +75,12 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "deadline",
     edits: [{
       file: SESSION,
-      from: "return this.#isExpired(this.#now);",
-      to: 'return this.#state === "expired";',
+      from: "return isExpired(this.#core, this.#core.now);",
+      to: 'return this.#core.state === "expired";',
     }, {
-      file: SESSION,
-      from: '    this.#expireIfDue(now);\n    return this.#state === "expired";',
-      to: '    return now >= 0 && this.#state === "expired";',
+      file: TIME,
+      from: '  expireIfDue(core, now);\n  return core.state === "expired";',
+      to: '  return now >= 0 && core.state === "expired";',
     }],
     by: BOTH,
   },
@@ -84,22 +88,22 @@ export const MUTANTS: readonly Mutant[] = [
     name: "touch after expiry",
     breaks: "deadline",
     edits: [{
-      file: SESSION,
-      from: "    if (this.#isExpired(now)) return mail.reply.fail(this.notFound);\n",
-      to: '    if (this.#state === "active") this.#conversation.heard(now);\n',
+      file: CLIENT,
+      from: "  if (isExpired(core, now)) return mail.reply.fail(core.notFound);\n",
+      to: '  if (core.state === "active") core.conversation.heard(now);\n',
     }],
     by: BOTH,
   },
   {
     name: "a server that speaks revives its session",
     breaks: "deadline",
-    edits: [{ file: SESSION, from: "    if (this.#isExpired(now)) return;\n", to: "" }],
+    edits: [{ file: SERVER, from: "  if (isExpired(core, now)) return;\n", to: "" }],
     by: ["properties"],
   },
   {
     name: "whoever ends a session after its deadline gives the reason",
     breaks: "oneReason",
-    edits: [{ file: SESSION, from: "        this.#expireIfDue(this.#now);\n", to: "" }],
+    edits: [{ file: SESSION, from: "      expireIfDue(core, core.now);\n", to: "" }],
     by: ["properties"],
   },
   {
@@ -107,9 +111,9 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "inUse",
     edits: [
       {
-        file: SESSION,
-        from: "if (this.#conversation.requestsInFlight > 0 || now < this.deadline) return;",
-        to: "if (now < this.deadline) return;",
+        file: TIME,
+        from: "if (conversation.requestsInFlight > 0 || now < core.deadline) return;",
+        to: "if (now < core.deadline) return;",
       },
       {
         file: CONVERSATION,
@@ -134,8 +138,8 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "inUse",
     edits: [{
       file: SESSION,
-      from: 'this.#state === "active" && this.inFlight === 0;',
-      to: 'this.#state === "active";',
+      from: "core.isAlive && core.inFlight === 0;",
+      to: "core.isAlive;",
     }],
     by: BOTH,
   },
@@ -159,10 +163,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a maximum lifetime ends requests in flight",
     breaks: "inUse",
     edits: [{
-      file: SESSION,
-      from: "  #expireIfDue(now: number): void {\n",
-      to: "  #expireIfDue(now: number): void {\n" +
-        '    if (this.#state === "active" && now >= this.endOfLife) return this.#expire("max_lifetime");\n',
+      file: TIME,
+      from: "  const { conversation, lifetime } = core;\n  if (!core.isAlive",
+      to: "  const { conversation, lifetime } = core;\n" +
+        '  if (core.state === "active" && now >= lifetime.endOfLife) return expire(core, "max_lifetime");\n' +
+        "  if (!core.isAlive",
     }],
     by: BOTH,
   },
@@ -190,16 +195,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "a timer is left",
     breaks: "nothingLeft",
-    edits: [{ file: SESSION, from: "      () => this.#alarm.off(),\n", to: "" }],
+    edits: [{ file: END, from: "    () => alarm.off(),\n", to: "" }],
     by: BOTH,
   },
   {
     name: "a timer is set after the end",
     breaks: "nothingLeft",
     edits: [{
-      file: SESSION,
-      from: 'if (this.#state === "expired" || this.#state === "ended") return;',
-      to: 'if (this.#state === "expired") return;',
+      file: TIME,
+      from: 'if (core.state === "expired" || core.state === "ended") return;',
+      to: 'if (core.state === "expired") return;',
     }],
     by: ["properties"],
   },
@@ -207,8 +212,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a server is left",
     breaks: "nothingLeft",
     edits: [{
-      file: SESSION,
-      from: "const backendClosed = this.#link.close(this.#pace);",
+      file: END,
+      from: "const backendClosed = core.link.close(core.pace);",
       to: "const backendClosed = undefined;",
     }],
     by: BOTH,
@@ -259,9 +264,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a step that fails ends the end",
     breaks: "allSteps",
     edits: [{
-      file: SESSION,
-      from: "        step();\n      } catch (error) {\n",
-      to: "        step();\n      } catch (error) {\n        return this.#onFault(error, undefined);\n",
+      file: END,
+      from: "      step();\n    } catch (error) {\n",
+      to: "      step();\n    } catch (error) {\n      return onFault(core, error, undefined);\n",
     }],
     by: ["units"],
   },
@@ -280,8 +285,8 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "oneReason",
     edits: [{
       file: SESSION,
-      from: '    const alive = !this.expired && this.#state !== "ended";\n',
-      to: '    this.#lifetime.claim();\n    const alive = !this.expired && this.#state !== "ended";\n',
+      from: '    const alive = !this.expired && this.state !== "ended";\n',
+      to: '    lifetime.claim();\n    const alive = !this.expired && this.state !== "ended";\n',
     }],
     by: ["properties"],
   },
@@ -309,9 +314,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "an answer to a ping is activity",
     breaks: "activity",
     edits: [{
-      file: SESSION,
-      from: "      this.#conversation.alive();\n",
-      to: "      this.#conversation.heard(now);\n",
+      file: CLIENT,
+      from: "    conversation.alive();\n",
+      to: "    conversation.heard(now);\n",
     }],
     by: BOTH,
   },
@@ -339,8 +344,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "new requests past the maximum lifetime",
     breaks: "deadline",
     edits: [{
-      file: SESSION,
-      from: '    if (message.kind === "request" && this.#isPastItsLife(now)) return this.notFound;\n',
+      file: CLIENT,
+      from: "  if (isRequest && isPastItsLife(core, now)) return core.notFound;\n",
       to: "",
     }],
     by: BOTH,
@@ -364,7 +369,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "eviction where it is not allowed",
     breaks: "pressure",
-    edits: [{ file: SESSION, from: "return this.#context.limits.evictable && ", to: "return " }],
+    edits: [{ file: SESSION, from: "return core.context.limits.evictable && ", to: "return " }],
     by: BOTH,
   },
   {
@@ -423,7 +428,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "an exported log forgets which events are gone",
     breaks: "resumed",
     edits: [{ file: EVENT_LOG, from: "      stream.gone = gone;\n", to: "" }],
-    by: ["properties"],
+    by: ["units"],
   },
   {
     name: "a request that a restart interrupts is never answered",

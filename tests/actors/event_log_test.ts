@@ -223,6 +223,16 @@ Deno.test("A log outlives its process: numbers, gaps, the standalone stream, wha
   assertEquals(EventLog.restore(restored.export()!, STANDALONE).export(), restored.export());
 });
 
+Deno.test("What of a stream went before its log was written down is a gap in the next run too", () => {
+  const log = new EventLog(EPOCH);
+  const stream = log.begin(OWNER);
+  for (let n = 0; n < MAX_EVENTS + 2; n++) stream.add(String(n));
+  const restored = EventLog.restore(log.export()!, STANDALONE);
+  assertEquals([0, 1].map((event) => missedBy(restored, id(1, event))), ["gap", "gap"]);
+  const missed = missedBy(restored, id(1, 2));
+  assertEquals([missed.length, missed[0]], [MAX_EVENTS, "2"]);
+});
+
 Deno.test("A log in which no stream was begun is not worth keeping", () => {
   assertEquals(new EventLog().export(["kept"]), undefined);
 });

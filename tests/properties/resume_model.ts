@@ -64,6 +64,8 @@ export class Session {
   standalone: Stream | undefined;
   #log: { stream: Stream; chars: number }[] = [];
   #logChars = 0;
+  /** Whether everything began anew and nothing is left of what there was. */
+  #lostLog = false;
   #kept: string[] = [];
   readonly connections: Connection[] = [];
 
@@ -130,6 +132,9 @@ export class Session {
   resume(stream: Stream, { from, isNamed }: { from: number; isNamed: boolean }): Outcome {
     const requestId = isNamed ? stream.requestId : undefined;
     if (stream.lost || stream.session !== this) {
+      if (requestId === undefined && this.#lostLog && !this.standalone?.open) {
+        return { status: 200, opened: { stream: this.openStandalone(), from: 0 } };
+      }
       if (requestId === undefined || this.inFlight.has(requestId)) return { status: 410 };
       const told = new Stream(this, requestId);
       this.streams.push(told);
@@ -154,6 +159,7 @@ export class Session {
     } else for (const stream of this.streams) stream.lost = true;
     this.#kept = [];
     this.inFlight.clear();
+    this.#lostLog = this.streams.every(isNothingLeft);
     if (kept) return;
     this.#log = [];
     this.#logChars = 0;
@@ -175,6 +181,10 @@ export class Session {
     stream.over = true;
     if (stream.connection !== undefined) end(stream.connection, "whole");
   }
+}
+
+function isNothingLeft({ lost, over, gone, sent }: Stream): boolean {
+  return lost || (over && gone === sent.length);
 }
 
 /** A connection is over. */

@@ -92,21 +92,22 @@ class ConversationPeer implements Peer {
 
   constructor(policy: StreamPolicy) {
     this.#policy = policy;
-    this.#conversation = this.#begin(undefined);
+    this.#conversation = this.#begin();
   }
 
   get #now(): number {
     return this.#policy.clock.now();
   }
 
-  #begin(streams: string | undefined): Conversation<undefined> {
+  /** @param streams What an earlier run left; undefined where there was none. */
+  #begin(streams?: () => string | undefined): Conversation<undefined> {
     const conversation = new Conversation<undefined>({
       owner: undefined,
       port: PORT,
       handle: "h",
       limits: { ...LIMITS, sseAfterMs: 0 },
       lastUsed: this.#now,
-      streams: () => streams,
+      streams,
     });
     conversation.makeResumable();
     return conversation;
@@ -148,7 +149,7 @@ class ConversationPeer implements Peer {
   restart(kept: boolean): void {
     const streams = kept ? this.#conversation.suspend({ code: "interrupted" }) : undefined;
     this.close();
-    this.#conversation = this.#begin(streams);
+    this.#conversation = this.#begin(() => streams);
   }
 
   close(): void {
