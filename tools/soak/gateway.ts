@@ -156,6 +156,10 @@ export class SoakGateway implements AsyncDisposable {
     };
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Whether it ended by itself, or was ended. */
   get ended(): boolean {
     return this.#code !== undefined;
