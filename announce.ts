@@ -140,7 +140,7 @@ function announceCommands(commands: readonly BridgeCommand[]): void {
   });
 }
 
-function announceAccess({ accessToken, accessTokensFile, adminToken, host }: Settings): void {
+function announceAccess({ accessToken, accessTokensFile, adminToken, allowedHosts, host }: Settings): void {
   for (const [variable, token] of [["ACCESS_TOKEN", accessToken], ["ADMIN_TOKEN", adminToken]] as const) {
     if (token !== undefined && token.length < SHORT_TOKEN) {
       log.warn("{variable} is shorter than {length} characters: it can be guessed", {
@@ -157,6 +157,12 @@ function announceAccess({ accessToken, accessTokensFile, adminToken, host }: Set
     log.warn("No token is required (ALLOW_UNAUTHENTICATED): whoever can reach {host} may use every server", {
       host,
     });
+    if (allowedHosts.length === 0) {
+      log.warn(
+        "Any Host is served: a web page can use every server through the browser of whoever opens it, by DNS rebinding. " +
+          "Set ALLOWED_HOSTS to the names that clients use",
+      );
+    }
   }
 }
 

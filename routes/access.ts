@@ -134,6 +134,26 @@ export class Access {
     return { failure: { code: "originForbidden", detail: JSON.stringify(origin) } };
   }
 
+  /**
+   * Why a request without an Origin is refused; undefined where it is not.
+   *
+   * A page of any site can have its browser fetch an image, a frame or a script from here. Such a request names no origin,
+   * and its answer cannot be read, but a stream would be opened. Browsers say in `Sec-Fetch-Site` where it comes from
+   * (to loopback addresses and over TLS); nobody else sends that. Whoever only follows a link is let through.
+   *
+   * @param isDoor Whether it goes where no link leads: to where MCP is spoken.
+   */
+  denialOfPage(headers: Headers, isDoor: boolean): Denial | undefined {
+    const site = headers.get("sec-fetch-site");
+    if (site === null || site === "same-origin" || site === "none") return undefined;
+    if (
+      !isDoor && headers.get("sec-fetch-mode") === "navigate" && headers.get("sec-fetch-dest") === "document"
+    ) {
+      return undefined;
+    }
+    return { failure: { code: "originForbidden", detail: "a page of another site" } };
+  }
+
   /** Whether pages of an origin may use the gateway, which they reached by this Host. */
   isOriginAllowed(origin: string, host: string): boolean {
     const { allowedOrigins } = this.#rules;

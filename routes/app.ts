@@ -48,7 +48,8 @@ export function createApp(
     const { host, path } = placeOf(request.url);
     const { headers } = request;
     const origin = headers.get("origin");
-    const denial = access.denialOfPlace(host, origin);
+    const denial = access.denialOfPlace(host, origin) ??
+      (origin === null ? access.denialOfPage(headers, isMcp(path) || path === "/bridge") : undefined);
     if (path === HEALTH) {
       return (origin === null || denial !== undefined ? open : openForBrowsers).fetch(request);
     }

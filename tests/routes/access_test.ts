@@ -398,6 +398,42 @@ Deno.test("A page of another origin can read nothing, not even health", async ()
   await stop();
 });
 
+// [path, what the browser says of the request, whether it is refused].
+const FETCHED: [string, Record<string, string>, boolean][] = [
+  ["/sse/fake", { site: "cross-site", mode: "no-cors", dest: "image" }, true],
+  ["/sse/fake", { site: "same-site", mode: "no-cors", dest: "image" }, true],
+  ["/sse/fake", { site: "CROSS-SITE" }, true],
+  ["/sse/fake", { site: "what comes later" }, true],
+  ["/sse/fake", { site: "cross-site", mode: "navigate", dest: "document" }, true],
+  ["/mcp/fake", { site: "cross-site", mode: "navigate", dest: "document" }, true],
+  ["/bridge", { site: "cross-site", mode: "navigate", dest: "document" }, true],
+  ["/messages", { site: "cross-site" }, true],
+  ["/sessions/events", { site: "cross-site", mode: "no-cors", dest: "image" }, true],
+  ["/sessions", { site: "cross-site", mode: "navigate", dest: "iframe" }, true],
+  ["/sessions", { site: "cross-site", mode: "navigate", dest: "document" }, false],
+  ["/sessions", { site: "same-origin", mode: "cors", dest: "empty" }, false],
+  ["/sessions", { site: "none", mode: "navigate", dest: "document" }, false],
+  ["/sessions", {}, false],
+  ["/mcp/fake", { site: "same-origin" }, false],
+  ["/health", { site: "cross-site", mode: "no-cors", dest: "image" }, false],
+];
+for (const [path, fetched, refused] of FETCHED) {
+  Deno.test(`A browser's ${JSON.stringify(fetched)} for ${path} is ${refused ? "refused" : "let in"}`, async () => {
+    const { send, stop } = start();
+    const headers = Object.fromEntries(
+      Object.entries(fetched).map(([name, value]) => [`sec-fetch-${name}`, value]),
+    );
+    const response = await send({ ...headers, accept: "text/html" }, {
+      method: "GET",
+      url: `http://localhost:3000${path}`,
+    });
+    const text = await response.text();
+    assertEquals(response.status === 403, refused);
+    if (refused) assert(text.includes("Origin is not allowed: a page of another site"));
+    await stop();
+  });
+}
+
 Deno.test("A refusal is a JSON-RPC error where MCP is spoken and a problem document elsewhere", async () => {
   const { send, stop } = start({ tokens: [token("a", "alice")] });
   for (const [headers, status] of [[{}, 401], [{ origin: "null" }, 403]] as const) {

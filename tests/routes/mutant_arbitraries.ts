@@ -189,15 +189,28 @@ const mutation = fc.oneof(
   { weight: 3, arbitrary: outerMutation },
 );
 
-/** Any of them. Many changes at once are mostly refused for the first. */
+/** How the body comes. */
+const delivery = one<Mutant["delivery"]>(
+  ...["whole", "whole", "whole", "whole", "whole", "whole", "whole", "bits", "bits", "broken"] as const,
+);
+/** Many changes at once are mostly refused for the first. */
+const mutations = fc.oneof(
+  { weight: 2, arbitrary: fc.array(mutation, { minLength: 1, maxLength: 1 }) },
+  { weight: 1, arbitrary: fc.array(mutation, { minLength: 2, maxLength: 4 }) },
+);
+
+/** What is done to a request, whichever it is. */
+export const changes: fc.Arbitrary<Pick<Mutant, "mutations" | "delivery">> = fc.record({
+  delivery,
+  mutations,
+});
+
+/** Any of them. */
 export const mutant: fc.Arbitrary<Mutant> = fc.record({
   template: begun,
   name: one<Name>("june", "march", "november", "bob", "june", "march", "november", "bob", ...NAMES),
   extras: fc.subarray(["version", "length", "origin", "agent"] as const),
   busy: fc.boolean(),
-  delivery: one("whole", "whole", "whole", "whole", "whole", "whole", "whole", "bits", "bits", "broken"),
-  mutations: fc.oneof(
-    { weight: 2, arbitrary: fc.array(mutation, { minLength: 1, maxLength: 1 }) },
-    { weight: 1, arbitrary: fc.array(mutation, { minLength: 2, maxLength: 4 }) },
-  ),
+  delivery,
+  mutations,
 });

@@ -165,25 +165,49 @@ export function namedBy({ template, name }: Mutant): Name {
   return only ?? name;
 }
 
+/** A valid request, before anything is done to it. */
+export interface Whole {
+  readonly method: string;
+  readonly target: string;
+  readonly body: unknown;
+  /** Its headers, when its body is what it is to be. */
+  readonly headersFor: (body: Uint8Array<ArrayBuffer>) => Headers;
+}
+
 /** Makes the request. */
 export function mutate(mutant: Mutant, lookup: Lookup): Mutated {
-  const { mutations, extras, delivery } = mutant;
-  const template: Template = TEMPLATES[mutant.template];
+  const { extras, delivery } = mutant;
+  const { method, target, body, named }: Template = TEMPLATES[mutant.template];
   const name = namedBy(mutant);
-  const holder: Json = { items: template.body === undefined ? [] : [jsonOf(template.body)] };
+  const headersFor = (body: Uint8Array<ArrayBuffer>) => {
+    const headers = new Headers(POST_HEADERS);
+    headers.set("authorization", `Bearer ${lookup.tokenOf(name === "bob" ? "bob" : "ann")}`);
+    if (named) headers.set("mcp-session-id", lookup.idOf(name));
+    if (extras.includes("version")) headers.set("mcp-protocol-version", lookup.versionOf(name));
+    if (extras.includes("length") && delivery === "whole") headers.set("content-length", String(body.length));
+    if (extras.includes("origin")) headers.set("origin", "http://localhost");
+    if (extras.includes("agent")) headers.set("user-agent", "test/1");
+    return headers;
+  };
+  return change(
+    { method, target: target ?? `/mcp/${name === "elsewhere" ? "other" : SERVER}`, body, headersFor },
+    mutant,
+    lookup,
+  );
+}
+
+/** Does to a request what a mutant is made of. */
+export function change(
+  { method, target, body: value, headersFor }: Whole,
+  { mutations, delivery }: Pick<Mutant, "mutations" | "delivery">,
+  lookup: Lookup,
+): Mutated {
+  const holder: Json = { items: value === undefined ? [] : [jsonOf(value)] };
   for (const mutation of mutations) if ("json" in mutation) changeJson(holder, mutation);
   let body = new TextEncoder().encode(holder.items.map(textOf).join(""));
   for (const mutation of mutations) if ("bytes" in mutation) body = changeBytes(body, mutation);
 
-  const headers = new Headers(POST_HEADERS);
-  headers.set("authorization", `Bearer ${lookup.tokenOf(name === "bob" ? "bob" : "ann")}`);
-  if (template.named) headers.set("mcp-session-id", lookup.idOf(name));
-  if (extras.includes("version")) headers.set("mcp-protocol-version", lookup.versionOf(name));
-  if (extras.includes("length") && delivery === "whole") headers.set("content-length", String(body.length));
-  if (extras.includes("origin")) headers.set("origin", "http://localhost");
-  if (extras.includes("agent")) headers.set("user-agent", "test/1");
-
-  let { method, target = `/mcp/${name === "elsewhere" ? "other" : SERVER}` } = template;
+  const headers = headersFor(body);
   let host = "localhost";
   for (const mutation of mutations) {
     if ("header" in mutation) {

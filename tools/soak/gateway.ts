@@ -53,6 +53,18 @@ const SETTINGS = {
 /** What of this process's environment the gateway needs. */
 const NEEDED = ["PATH", "HOME", "DENO_DIR", "TMPDIR", "XDG_CACHE_HOME"];
 
+/** How to run it; as a soak does unless given. */
+export interface SoakGatewayOptions {
+  /** On top of the soak's own. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** The servers file; every entry hands on the marker that it is given. */
+  readonly servers?: (marker: string) => Record<string, unknown>;
+  /** More files in its folder, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** The administrator's token, where there is one. */
+  readonly adminToken?: string;
+}
+
 /** How things are with the gateway. */
 export interface State {
   /** Sessions, those included whose server is on its way out. */
@@ -81,9 +93,10 @@ export class SoakGateway implements AsyncDisposable {
   readonly faults: string[] = [];
   /** Where it listens, once it does. */
   port = 0;
+  readonly #adminToken: string | undefined;
 
-  static async start(): Promise<SoakGateway> {
-    const gateway = new SoakGateway();
+  static async start(options: SoakGatewayOptions = {}): Promise<SoakGateway> {
+    const gateway = new SoakGateway(options);
     try {
       gateway.port = await within(START_MS, gateway.#listening.promise, "the gateway's start");
       return gateway;
@@ -93,8 +106,10 @@ export class SoakGateway implements AsyncDisposable {
     }
   }
 
-  private constructor() {
-    Deno.writeTextFileSync(`${this.#folder}/mcp-servers.json`, JSON.stringify(serversFile(this.#marker)));
+  private constructor({ settings = {}, servers = serversFile, files = {}, adminToken }: SoakGatewayOptions) {
+    this.#adminToken = adminToken;
+    Deno.writeTextFileSync(`${this.#folder}/mcp-servers.json`, JSON.stringify(servers(this.#marker)));
+    for (const [name, text] of Object.entries(files)) Deno.writeTextFileSync(`${this.#folder}/${name}`, text);
     const pathOf = (file: string) => fileURLToPath(new URL(file, import.meta.url));
     const env = Object.fromEntries(NEEDED.flatMap((name) => {
       const value = Deno.env.get(name);
@@ -110,7 +125,7 @@ export class SoakGateway implements AsyncDisposable {
       ],
       cwd: this.#folder,
       clearEnv: true,
-      env: { ...env, ...SETTINGS, [MARKER]: this.#marker },
+      env: { ...env, ...SETTINGS, ...settings, [MARKER]: this.#marker },
       // A group of its own, so that a Ctrl-C on the terminal does not reach it before us.
       detached: true,
       stdin: "piped",
@@ -139,6 +154,15 @@ export class SoakGateway implements AsyncDisposable {
       handles: handlesOf(pid),
       rssKiB: residentKiB(pid),
     };
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Whether it ended by itself, or was ended. */
+  get ended(): boolean {
+    return this.#code !== undefined;
   }
 
   /** What its file handles are. */
@@ -179,7 +203,10 @@ export class SoakGateway implements AsyncDisposable {
   /** What its monitoring API says. */
   async #summary(): Promise<Pick<State, "sessions" | "sweepMs">> {
     const response = await fetch(`http://127.0.0.1:${this.port}/sessions?limit=1`, {
-      headers: { connection: "close" },
+      headers: {
+        connection: "close",
+        ...(this.#adminToken !== undefined && { authorization: `Bearer ${this.#adminToken}` }),
+      },
       signal: AbortSignal.timeout(ANSWER_MS),
     });
     const { summary } = await response.json();
