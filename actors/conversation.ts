@@ -472,7 +472,8 @@ export class Conversation<Owner = unknown> implements StreamWatch {
   suspend(failure: Failure): string | undefined {
     for (const { reply } of this.#exchanges.takeAll()) reply.fail(failure);
     const waiting = this.#backlog?.notifications() ?? [];
-    // Where no stream came since the last run, what it left is left again.
+    // Where no stream came since the last run, what it left is left again, and behind it what waits.
+    if (waiting.length > 0) this.#openLog();
     const streams = this.#log?.export(waiting) ?? this.#earlierStreams?.();
     this.#standalone?.drop();
     this.#standalone = undefined;

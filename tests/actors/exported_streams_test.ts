@@ -58,6 +58,27 @@ Deno.test("A conversation goes on where an earlier one of its session was export
   second.close({ code: "shuttingDown" });
 });
 
+Deno.test("What is said while nobody comes for the streams of an earlier run is there in the next one", () => {
+  const first = conversation();
+  first.makeResumable();
+  const stream = new FakeStream();
+  first.openStream(stream, 0);
+  first.serverTold(told(1), 0);
+  let text = first.suspend({ code: "shuttingDown" });
+  for (const n of [2, 3]) {
+    const run = conversation(text);
+    run.makeResumable();
+    run.serverTold(told(n), 0);
+    text = run.suspend({ code: "shuttingDown" });
+  }
+  const last = conversation(text);
+  last.makeResumable();
+  const resumed = new FakeStream();
+  assertEquals(last.resume(stream.ids[0]!, resumed, 0), undefined);
+  assertEquals(resumed.messages.map(({ params }) => params), [{ n: 2 }, { n: 3 }]);
+  last.close({ code: "shuttingDown" });
+});
+
 Deno.test("Who comes back for a request of an earlier run is told, unless the request is in flight again", () => {
   const [lost, next] = [conversation(), conversation()];
   for (const each of [lost, next]) each.makeResumable();
