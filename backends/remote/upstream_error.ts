@@ -34,16 +34,24 @@ export class UpstreamError extends Error {
   readonly status: number | undefined;
   /** The server's own JSON-RPC error, where the body was one: JSON. */
   readonly answer: string | undefined;
+  /** Whether the server found fault with the message that it was sent. */
+  readonly isAboutMessage: boolean;
 
   constructor(
     trouble: Trouble,
     message: string,
-    { status, answer, cause }: { status?: number; answer?: string | undefined; cause?: unknown } = {},
+    { status, answer, isAboutMessage = false, cause }: {
+      status?: number;
+      answer?: string | undefined;
+      isAboutMessage?: boolean;
+      cause?: unknown;
+    } = {},
   ) {
     super(message, { cause });
     this.trouble = trouble;
     this.status = status;
     this.answer = answer;
+    this.isAboutMessage = isAboutMessage;
   }
 
   /** What is told the client whose request met it. */
@@ -53,7 +61,7 @@ export class UpstreamError extends Error {
 
   /** Whether it is about who asks, and says nothing of the server's health. */
   get isRefusal(): boolean {
-    return this.trouble === "modern" || this.status === 401 || this.status === 403;
+    return this.trouble === "modern" || this.isAboutMessage || this.status === 401 || this.status === 403;
   }
 }
 

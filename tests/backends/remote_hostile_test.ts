@@ -198,6 +198,21 @@ for (const status of [401, 403]) {
   });
 }
 
+for (const code of [-32700, -32600, -32602]) {
+  Deno.test(`HTTP 400 with ${code} to initialize finds fault with that message, not with the server`, async () => {
+    await using server = scripted(() =>
+      Response.json({ jsonrpc: "2.0", id: null, error: { code, message: SECRET } }, { status: 400 })
+    );
+    await using far = new OpenRemote(remote(server.url));
+    const { error } = await far.request("initialize");
+    assertEquals(error, {
+      code: -32000,
+      message: `Remote server did not answer the request: answered with HTTP 400 and code ${code}`,
+    });
+    assertEquals(far.exits, []);
+  });
+}
+
 Deno.test("A server without sessions of this revision says so in its own error", async () => {
   await using server = scripted((_request, seen) =>
     Response.json({
