@@ -19,8 +19,6 @@ import { Gate, settledOr } from "./waiting.ts";
 
 /** Of an answer that is no success so much is read, in bytes: an error object is short. */
 const MAX_ERROR_BYTES = 64 * 1024;
-/** JSON-RPC's codes for what is wrong with a message: no JSON, no request, wrong parameters. */
-const ABOUT_MESSAGE: readonly number[] = [-32700, -32600, -32602];
 /** With this code a server of a later revision answers `initialize`. */
 const MODERN_CODE = -32022;
 /** Variables that put a proxy in between: what can be connected to then says nothing of the server. */
@@ -200,7 +198,7 @@ function refusal({ status }: Response, text: string): UpstreamError {
   const answer = isError && message.id !== null ? message.text : undefined;
   const detail = `answered with HTTP ${status}${code === undefined ? "" : ` and code ${code}`}`;
   // A client may send anything as its initialize, and must not get the server a pause by that.
-  const isAboutMessage = status === 400 && code !== undefined && ABOUT_MESSAGE.includes(code);
+  const isAboutMessage = status === 400 && code !== undefined;
   return new UpstreamError(status === 404 ? "session" : "status", detail, { status, answer, isAboutMessage });
 }
 

@@ -198,7 +198,7 @@ for (const status of [401, 403]) {
   });
 }
 
-for (const code of [-32700, -32600, -32602]) {
+for (const code of [-32700, -32600, -32602, -32000]) {
   Deno.test(`HTTP 400 with ${code} to initialize finds fault with that message, not with the server`, async () => {
     await using server = scripted(() =>
       Response.json({ jsonrpc: "2.0", id: null, error: { code, message: SECRET } }, { status: 400 })
