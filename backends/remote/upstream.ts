@@ -197,9 +197,7 @@ function refusal({ status }: Response, text: string): UpstreamError {
   }
   const answer = isError && message.id !== null ? message.text : undefined;
   const detail = `answered with HTTP ${status}${code === undefined ? "" : ` and code ${code}`}`;
-  // A client may send anything as its initialize, and must not get the server a pause by that.
-  const isAboutMessage = status === 400 && code !== undefined;
-  return new UpstreamError(status === 404 ? "session" : "status", detail, { status, answer, isAboutMessage });
+  return new UpstreamError(status === 404 ? "session" : "status", detail, { status, answer });
 }
 
 /** Some leave out the version or the id of JSON-RPC. */

@@ -132,8 +132,8 @@ const STARTS: [string, (seen: Seen) => Response, string][] = [
   [
     "a code",
     () =>
-      Response.json({ jsonrpc: "2.0", id: null, error: { code: -32000, message: SECRET } }, { status: 400 }),
-    "answered with HTTP 400 and code -32000",
+      Response.json({ jsonrpc: "2.0", id: null, error: { code: -32000, message: SECRET } }, { status: 405 }),
+    "answered with HTTP 405 and code -32000",
   ],
   [
     "HTML",
@@ -183,7 +183,7 @@ for (const [what, respond, detail] of STARTS) {
   });
 }
 
-for (const status of [401, 403]) {
+for (const status of [400, 401, 403, 422]) {
   Deno.test(`HTTP ${status} to initialize is the client's to know: an error answer, and no failed server`, async () => {
     await using server = scripted(() =>
       new Response(SECRET, { status, headers: { "www-authenticate": SECRET } })
