@@ -301,19 +301,14 @@ Deno.test({
     for (const path of POSTS) {
       for (const [encoding, body] of Object.entries(packed)) {
         const token = path.endsWith("extend") ? ADMIN : "ann-has-a-long-token";
-        const response = await fetch(`${world.origin}${world.place(path)}`, {
-          method: "POST",
-          headers: {
-            authorization: `Bearer ${token}`,
-            "content-type": "application/json",
-            "content-encoding": encoding,
-            accept: "application/json, text/event-stream",
-            connection: "close",
-          },
-          body: new Uint8Array(body),
-        });
-        const text = await response.text();
-        assert([400, 413].includes(response.status), `${path} ${encoding}: ${response.status} ${text}`);
+        const text = request(world.place(path), `content-encoding: ${encoding}\r\n`, body.toString("latin1"))
+          .replace(ANN, `authorization: Bearer ${token}\r\n`);
+        const [answer] = responsesOf(await world.ask(text));
+        // What is too long is refused before it is read, and the refusal may be lost with the connection.
+        const isRefused = answer === undefined
+          ? path.endsWith("extend")
+          : /^HTTP\/1.1 4(00|13)/.test(answer.status);
+        assert(isRefused, `${path} ${encoding}: ${answer?.status} ${answer?.body}`);
       }
     }
     const grown = (await world.gateway.look()).rssKiB - before;
