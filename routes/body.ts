@@ -10,6 +10,7 @@
 import { Buffer } from "node:buffer";
 import type { Cancel, Clock } from "../clock.ts";
 import type { Failure } from "../errors.ts";
+import { Gathered } from "../gathered.ts";
 
 /** How to make a {@link BodyReader}. */
 export interface BodyOptions {
@@ -96,20 +97,18 @@ export class BodyReader {
     pending: Pending,
   ): Promise<Uint8Array | Failure> {
     if (body === null) return new Uint8Array(0);
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
+    const gathered = new Gathered();
     const reader = body.getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes);
-      bytes += value.byteLength;
+      if (done) return gathered.bytes;
       // Of what comes now nothing is kept; the HTTP server takes it off the connection.
-      const over = bytes > maxBytes;
+      const over = gathered.byteLength + value.byteLength > maxBytes;
       if (over || !this.#pending.has(pending)) {
         reader.cancel().catch(() => {});
         return tooLarge(maxBytes);
       }
-      chunks.push(value);
+      gathered.push(value);
     }
   }
 

@@ -19,6 +19,7 @@ const LEAVES = [
   "errors.ts",
   "events.ts",
   "fault.ts",
+  "gathered.ts",
   "log.ts",
   "protocol/",
   "rate.ts",

@@ -6,6 +6,7 @@
 import { Buffer } from "node:buffer";
 import { createParser } from "eventsource-parser";
 import type { Clock } from "../../clock.ts";
+import { Gathered } from "../../gathered.ts";
 import { SESSION_HEADER } from "../../protocol/revisions.ts";
 import { connectionError, UpstreamError } from "./upstream_error.ts";
 import type { Gate } from "./waiting.ts";
@@ -96,8 +97,7 @@ export async function readText(
   { clock, gate, maxBytes, readTimeoutMs }: ReadRules,
 ): Promise<string> {
   if (body === null) return "";
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
+  const gathered = new Gathered();
   const reader = body.getReader();
   try {
     for (;;) {
@@ -105,10 +105,13 @@ export async function readText(
       const late = Promise.withResolvers<never>();
       const cancel = clock.after(readTimeoutMs, () => late.reject(silent(readTimeoutMs)));
       const { done, value } = await Promise.race([reader.read(), late.promise]).finally(cancel);
-      if (done) return Buffer.concat(chunks).toString("utf8");
-      bytes += value.byteLength;
-      if (bytes > maxBytes) throw new OverlongError();
-      chunks.push(value);
+      if (done) {
+        return Buffer.from(gathered.bytes.buffer, gathered.bytes.byteOffset, gathered.byteLength).toString(
+          "utf8",
+        );
+      }
+      if (gathered.byteLength + value.byteLength > maxBytes) throw new OverlongError();
+      gathered.push(value);
     }
   } catch (error) {
     throw error instanceof OverlongError ? error : connectionError(error);

@@ -26,6 +26,9 @@ export type Trouble =
 /** Statuses with which a stream may be there later. With any other below 500 it is not offered. */
 const LATER = [408, 425, 429];
 
+/** What a server that is well says to who asks wrongly, or must not. */
+const ABOUT_REQUEST: readonly number[] = [400, 401, 403, 422];
+
 /** One of them. Its message completes the sentence "server "x" …". */
 export class UpstreamError extends Error {
   override readonly name = "UpstreamError";
@@ -51,9 +54,12 @@ export class UpstreamError extends Error {
     return { code: this.trouble === "modern" ? "upstreamModern" : "upstreamFailed", detail: this.message };
   }
 
-  /** Whether it is about who asks, and says nothing of the server's health. */
+  /**
+   * Whether it is about who asks or what, and says nothing of the server's health. A client may send anything as its
+   * `initialize`, which servers answer with 400; it must not get them into quarantine by that.
+   */
   get isRefusal(): boolean {
-    return this.trouble === "modern" || this.status === 401 || this.status === 403;
+    return this.trouble === "modern" || ABOUT_REQUEST.includes(this.status ?? 0);
   }
 }
 

@@ -132,8 +132,8 @@ const STARTS: [string, (seen: Seen) => Response, string][] = [
   [
     "a code",
     () =>
-      Response.json({ jsonrpc: "2.0", id: null, error: { code: -32000, message: SECRET } }, { status: 400 }),
-    "answered with HTTP 400 and code -32000",
+      Response.json({ jsonrpc: "2.0", id: null, error: { code: -32000, message: SECRET } }, { status: 405 }),
+    "answered with HTTP 405 and code -32000",
   ],
   [
     "HTML",
@@ -183,7 +183,7 @@ for (const [what, respond, detail] of STARTS) {
   });
 }
 
-for (const status of [401, 403]) {
+for (const status of [400, 401, 403, 422]) {
   Deno.test(`HTTP ${status} to initialize is the client's to know: an error answer, and no failed server`, async () => {
     await using server = scripted(() =>
       new Response(SECRET, { status, headers: { "www-authenticate": SECRET } })
@@ -193,6 +193,21 @@ for (const status of [401, 403]) {
     assertEquals(error, {
       code: -32000,
       message: `Remote server did not answer the request: answered with HTTP ${status}`,
+    });
+    assertEquals(far.exits, []);
+  });
+}
+
+for (const code of [-32700, -32600, -32602, -32000]) {
+  Deno.test(`HTTP 400 with ${code} to initialize finds fault with that message, not with the server`, async () => {
+    await using server = scripted(() =>
+      Response.json({ jsonrpc: "2.0", id: null, error: { code, message: SECRET } }, { status: 400 })
+    );
+    await using far = new OpenRemote(remote(server.url));
+    const { error } = await far.request("initialize");
+    assertEquals(error, {
+      code: -32000,
+      message: `Remote server did not answer the request: answered with HTTP 400 and code ${code}`,
     });
     assertEquals(far.exits, []);
   });

@@ -170,6 +170,8 @@ export class Cast implements Lookup, AsyncDisposable {
     this.#streams.add(stream);
     void stream.over.then(() => this.#streams.delete(stream));
     this.#endpoints.set(name, stream.endpoint);
+    // One that nobody used yet is closed after a while.
+    await this.#post(stream.endpoint, PING, { token: ownerOf(name) });
   }
 
   async #end(name: Name): Promise<void> {
