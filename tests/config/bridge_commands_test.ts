@@ -19,7 +19,7 @@ const PROGRAMS = ["/usr/bin/node", "/bin/node", "/opt/tool"];
 function load(content: unknown, options: Partial<CommandsOptions> = {}): BridgeCommand[] {
   return loadBridgeCommands(typeof content === "string" ? content : JSON.stringify(content), {
     tokenRequired: true,
-    cwd: "/work",
+    cwd: "/srv",
     path: "/nowhere:relative::/usr/bin:/bin",
     isProgram: (path) => PROGRAMS.includes(path),
     ...options,
@@ -37,7 +37,7 @@ async function judge(content: unknown, wish: Partial<CommandWish>): Promise<stri
 }
 
 Deno.test("Without the setting no command is listed", () => {
-  const options = { tokenRequired: false, cwd: "/work", path: undefined };
+  const options = { tokenRequired: false, cwd: "/srv", path: undefined };
   assertEquals(loadBridgeCommands(undefined, options), []);
 });
 
@@ -50,19 +50,19 @@ Deno.test("Commands are not for a gateway without tokens", () => {
 
 Deno.test("A program is looked for on the PATH once, in its absolute folders and in their order", () => {
   const [command] = load({ a: { command: "node" } });
-  assertEquals([command?.command, command?.file, command?.cwd], ["node", "/usr/bin/node", "/work"]);
+  assertEquals([command?.command, command?.file, command?.cwd], ["node", "/usr/bin/node", "/srv"]);
   assertEquals(load({ a: { command: "/opt/tool", cwd: "sub" } })[0]?.file, "/opt/tool");
-  assertEquals(load({ a: { command: "/opt/tool", cwd: "sub" } })[0]?.cwd, "/work/sub");
+  assertEquals(load({ a: { command: "/opt/tool", cwd: "sub" } })[0]?.cwd, "/srv/sub");
   assertEquals(load({ a: { command: "deno" } })[0]?.file, Deno.execPath());
 });
 
 Deno.test("A file has the same form, comments too, and its own folder is where paths start", () => {
   const text = '{/* ours */ "a": {"command": "node", "cwd": "x"},}';
   const readFile = (path: string) => {
-    assertEquals(path, "/work/conf/commands.json");
+    assertEquals(path, "/srv/conf/commands.json");
     return new TextEncoder().encode(text);
   };
-  assertEquals(load("@conf/commands.json", { readFile })[0]?.cwd, "/work/conf/x");
+  assertEquals(load("@conf/commands.json", { readFile })[0]?.cwd, "/srv/conf/x");
 });
 
 // [the setting, the error line].
