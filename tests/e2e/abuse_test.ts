@@ -105,7 +105,7 @@ class World implements AsyncDisposable {
   }
 
   /** The bystander goes on, and when everybody left nothing is there that was not before. */
-  async check(): Promise<void> {
+  async check(slackKiB = SLACK_KIB): Promise<void> {
     await this.cast.check();
     await this.cast[Symbol.asyncDispose]();
     const after = await restOf(this.gateway, this.rest);
@@ -114,7 +114,7 @@ class World implements AsyncDisposable {
     assert(after.handles <= this.rest.handles, `handles: ${this.gateway.handleNames.join()}`);
     assert(after.timers <= this.rest.timers, `timers: ${after.timers}, before ${this.rest.timers}`);
     const grown = after.rssKiB - this.rest.rssKiB;
-    assert(grown <= SLACK_KIB, `grew by ${grown} KiB, from ${this.rest.rssKiB}`);
+    assert(grown <= slackKiB, `grew by ${grown} KiB, from ${this.rest.rssKiB}`);
     const held = after.heapKiB - this.rest.heapKiB;
     assert(held <= HEAP_SLACK_KIB, `holds ${held} KiB more than ${this.rest.heapKiB}`);
     assertEquals(this.gateway.faults, []);
@@ -252,7 +252,8 @@ Deno.test({
     const held = (await world.gateway.look({ gc: true })).heapKiB - before;
     close(sockets);
     assert(held < HEAP_SLACK_KIB, `holds ${held} KiB more`);
-    await world.check();
+    // The runtime took a buffer for each piece, if only for a moment.
+    await world.check(4 * SLACK_KIB);
   },
 });
 

@@ -24,6 +24,7 @@ const MIN_WARM_UP = 200;
 /** How long what is left may take to go, in ms; several times the longest TTL. */
 const QUIET_MS = 40_000;
 const LOOK_MS = 250;
+const LOOKS = 6;
 const MAX_COMPLAINTS = 10;
 /** What memory may grow by besides a tenth, in KiB: of collections and the allocator, as for the soak. */
 const RSS_SLACK_KIB = 24 * 1024;
@@ -128,7 +129,7 @@ class Siege implements AsyncDisposable {
       });
       const folder = Deno.makeTempDirSync({ prefix: "sojourn-hostile-" });
       const siege = new Siege(door, { servers, gateway, folder, requests, seed });
-      siege.#looks.push(await gateway.look({ gc: true }));
+      siege.#looks.push(await restOf(gateway));
       return siege;
     } catch (error) {
       await servers[Symbol.asyncDispose]();
@@ -263,6 +264,17 @@ class Siege implements AsyncDisposable {
   #complain(text: string): void {
     if (this.#complaints.length < MAX_COMPLAINTS) this.#complaints.push(text);
   }
+}
+
+/** Before anybody came, with all that the sweeper and what else is regular may have set at a time. */
+async function restOf(gateway: SoakGateway): Promise<State> {
+  const looks: State[] = [];
+  for (let n = 0; n < LOOKS; n++) {
+    looks.push(await gateway.look({ gc: n === 0 }));
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS / 2));
+  }
+  const most = (name: "timers" | "handles") => Math.max(...looks.map((look) => look[name]));
+  return { ...looks[0]!, timers: most("timers"), handles: most("handles") };
 }
 
 function textOf({ url, method, headers, body }: Mutated): string {
