@@ -24,6 +24,7 @@ import {
 } from "./config/mod.ts";
 import { type Data, openData, ownedBy } from "./data.ts";
 import { reportFault } from "./fault.ts";
+import { Listener } from "./listener.ts";
 import { admissionLimits, hasRoomToSpare, loadSource, spawnConcurrency } from "./load.ts";
 import { closeLogging, configureLogging, logger } from "./log.ts";
 import type { Token } from "./routes/access.ts";
@@ -172,9 +173,9 @@ async function main(): Promise<void> {
     // They keep the TTLs that they were opened with.
     void done.then(retune);
   }
-  let server: Deno.HttpServer<Deno.NetAddr>;
+  let listener: Listener;
   try {
-    server = Deno.serve({ hostname: settings.host, port: settings.port, onListen: () => {} }, app);
+    listener = new Listener({ clock, hostname: settings.host, port: settings.port, handler: app });
   } catch (error) {
     return fail(`Cannot listen on ${settings.host}:${settings.port}: ${messageOf(error)}`, EXIT_FAILURE);
   }
@@ -195,7 +196,7 @@ async function main(): Promise<void> {
         feed.close();
         legacy?.close();
         await Promise.race([
-          server.shutdown(),
+          listener.close(),
           new Promise<void>((resolve) => clock.after(HTTP_CLOSE_MS, resolve)),
         ]);
         log.info("All closed");
@@ -212,7 +213,7 @@ async function main(): Promise<void> {
     },
   });
   // Last: whoever reads that the gateway is there may end it at once.
-  announce({ config, port: server.addr.port, print });
+  announce({ config, port: listener.port, print });
 }
 
 /** A fault that nobody caught must not take every session down with it. It is logged, and everything goes on. */

@@ -17,7 +17,8 @@ import { eventually } from "../fakes/eventually.ts";
 import { fixture } from "../fixtures/mod.ts";
 import { answer, RESULT, scripted } from "../fixtures/remote_servers.ts";
 import { TINY } from "./bridge_mutants.ts";
-import { passMs } from "./gateway.ts";
+import { Gateway, passMs, PROJECT } from "./gateway.ts";
+import { RawSession } from "./raw_client.ts";
 import { responsesOf, talk } from "./raw_http.ts";
 
 const LINUX = Deno.build.os === "linux";
@@ -571,5 +572,47 @@ Deno.test({
     await cast.assemble();
     assertEquals(cast.idOf("bob"), bobs, "bob's session lives");
     await world.check();
+  },
+});
+
+Deno.test({
+  name: "Connections up to the system's bound keep others out while they are there, and end nothing",
+  ignore: !LINUX,
+  fn: async () => {
+    const main = `${PROJECT}main.ts`;
+    await using gateway = await Gateway.start({
+      servers: { fake: { command: "sh", args: [...TINY.args] } },
+      // What the gateway may have, with those who connect.
+      program: ["sh", "-c", 'ulimit -n 150; exec "$0" "$@"', Deno.execPath(), "run", "-A", main],
+    });
+    const session = await RawSession.open(gateway, "fake");
+    const { port } = new URL(gateway.origin);
+    const sockets: Deno.TcpConn[] = [];
+    for (let n = 0; n < 300; n++) {
+      try {
+        sockets.push(...await connect(Number(port), 1));
+      } catch {
+        // There is no room.
+        await passMs(10);
+      }
+    }
+    assertEquals(gateway.exitCode, undefined, gateway.output);
+    close(sockets);
+    await eventually(() => handlesOf(gateway.pid) < 100, "the connections to be given back");
+    let serves = false;
+    for (let tries = 0; tries < 100 && !serves; tries++) {
+      await passMs(50);
+      serves = await fetch(`${gateway.origin}/health`).then((response) => response.text()).then(
+        () => true,
+        () => false,
+      );
+    }
+    assertEquals([await session.ping(), await session.delete()], [200, 204]);
+    // One that takes a process.
+    const another = await RawSession.open(gateway, "fake");
+    assertEquals(await another.delete(), 204);
+    assertEquals(gateway.linesLike(/\[ERROR\]/), []);
+    assertEquals(gateway.linesLike(/\[WARN\] No connection can be taken, which is tried again: /).length, 1);
+    assertEquals(await gateway.stop(), 0);
   },
 });
