@@ -55,6 +55,7 @@ export function suspend(core: SessionCore, pace: ClosePace): void {
   if (core.inFlight > 0) conversation.heard(core.now);
   const streams = conversation.suspend(failure);
   records.suspended(core, streams);
+  log.debug("Session {handle} of server {serverId} is left to the next run", core.names);
   core.suspended = true;
   core.state = "hibernated";
   giveBack(core, { failure, unread: failure });

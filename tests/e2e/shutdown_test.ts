@@ -14,26 +14,32 @@ const ECHO = { echo: { ...fixture("echo_server") } };
 /** So long that nothing comes of it within a test. */
 const NEVER_MS = 600_000;
 
-Deno.test("SIGTERM ends streams, fails what is in flight too long, and exits with 0", async () => {
-  await using gateway = await Gateway.start({ servers: ECHO, env: { DRAIN_MS: "300" } });
-  const listening = await RawSession.open(gateway, "echo");
-  await using standalone = await listening.stream();
-  const calling = await RawSession.open(gateway, "echo");
-  await using slow = await calling.requestStream("tools/call", {
-    name: "progress",
-    arguments: { n: 100_000, everyMs: 20 },
-    _meta: { progressToken: "t" },
-  });
-  await slow.message(({ method }) => method === "notifications/progress", "progress");
+// [the store, sessions that end with the gateway]
+for (const [store, ended] of [["sqlite", 0], ["memory", 2]] as const) {
+  Deno.test(`SIGTERM ends streams, fails what is in flight too long, and exits with 0: ${store}`, async () => {
+    await using gateway = await Gateway.start({
+      servers: ECHO,
+      env: { DRAIN_MS: "300", SESSION_STORE: store },
+    });
+    const listening = await RawSession.open(gateway, "echo");
+    await using standalone = await listening.stream();
+    const calling = await RawSession.open(gateway, "echo");
+    await using slow = await calling.requestStream("tools/call", {
+      name: "progress",
+      arguments: { n: 100_000, everyMs: 20 },
+      _meta: { progressToken: "t" },
+    });
+    await slow.message(({ method }) => method === "notifications/progress", "progress");
 
-  gateway.kill("SIGTERM");
-  assertEquals(await gateway.exited(), 0);
-  assertEquals(gateway.children(), []);
-  await standalone.end();
-  await slow.end();
-  assertEquals(slow.messages.at(-1)?.error, { code: -32000, message: "Gateway is shutting down" });
-  assertEquals(gateway.linesLike(/ended: shutdown/).length, 2);
-});
+    gateway.kill("SIGTERM");
+    assertEquals(await gateway.exited(), 0);
+    assertEquals(gateway.children(), []);
+    await standalone.end();
+    await slow.end();
+    assertEquals(slow.messages.at(-1)?.error, { code: -32000, message: "Gateway is shutting down" });
+    assertEquals(gateway.linesLike(/ended: shutdown/).length, ended);
+  });
+}
 
 Deno.test("A request that a shutdown cannot wait for is answered with 503", async () => {
   await using gateway = await Gateway.start({
