@@ -9,8 +9,8 @@ import { fixture, program } from "../fixtures/mod.ts";
 import { Gateway, passMs, PROJECT } from "./gateway.ts";
 import { type OpenStream, RawSession } from "./raw_client.ts";
 
-/** What fits into a minute on a busy machine. `HIBERNATING_SESSIONS=1000` asks for a thousand. */
-const SESSIONS = Number(Deno.env.get("HIBERNATING_SESSIONS") ?? 500);
+/** A minute where nobody else uses the machine. `HIBERNATING_SESSIONS=100` is for who is in a hurry. */
+const SESSIONS = Number(Deno.env.get("HIBERNATING_SESSIONS") ?? 1_000);
 const AT_ONCE = 40;
 const HIBERNATE_AFTER_MS = 3_000;
 const HIBERNATING = { hibernateAfterMs: HIBERNATE_AFTER_MS, idleTtlMs: 24 * 3_600_000 };

@@ -421,6 +421,7 @@ Deno.test("Another principal's door does not exist, and neither does one of a se
   ]);
   const access: NonNullable<AppHarnessOptions["access"]> = () => ({
     denialOfPlace: () => undefined,
+    denialOfPage: () => undefined,
     identify: (headers: globalThis.Headers) => identities.get(headers.get("authorization") ?? "")!,
   } as unknown as ReturnType<NonNullable<AppHarnessOptions["access"]>>);
   const client = new Client({ access });
