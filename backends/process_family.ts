@@ -18,8 +18,11 @@ import type { ProcessEntry } from "./snapshot.ts";
 /** How often the noted processes are looked at while they are expected to go; doubles from one to the other. */
 const MIN_POLL_MS = 5;
 const MAX_POLL_MS = 100;
-/** After SIGKILL: a process that outlives it this long hangs in the kernel, and waiting does not help. */
-const GIVE_UP_MS = 2_000;
+/**
+ * After SIGKILL: a process that outlives it this long hangs in the kernel, and waiting does not help. One that only waits
+ * for a processor on a busy machine, so that it can die, was seen to take more than 2 s.
+ */
+const GIVE_UP_MS = 5_000;
 
 /** What a {@link ProcessFamily} is made of. */
 export interface FamilyOptions {
